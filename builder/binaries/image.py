@@ -1,0 +1,81 @@
+"""What the readers give: one record for a Mach-O file and its slices, one for an ELF file.
+
+Symbols are given as C sees them: a Mach-O name without its leading underscore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+DependencyKind = Literal["load", "weak", "reexport", "upward", "lazy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """One LC_LOAD_DYLIB (or weak, reexport, upward, lazy) command."""
+
+    name: str
+    kind: DependencyKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachSlice:
+    """One architecture of a Mach-O file.
+
+    `arch` is ``x86_64``, ``x86_64h``, ``arm64``, ``arm64e``, ``i386``, ``ppc``, ``ppc64``, or
+    ``cpu-TYPE-SUBTYPE``. `filetype` is ``MH_BUNDLE``, ``MH_DYLIB`` … `platform` is ``macos``,
+    ``ios``, ``maccatalyst``, ``iossimulator`` … or None where no load command says so, and then
+    `minimum_os` (major, minor, patch) is None too. `offset` and `size` are bytes in the file.
+    """
+
+    arch: str
+    offset: int
+    size: int
+    filetype: str
+    platform: str | None
+    minimum_os: tuple[int, int, int] | None
+    install_name: str | None
+    dependencies: tuple[Dependency, ...]
+    rpaths: tuple[str, ...]
+    exports: frozenset[str]
+    undefined: frozenset[str]
+    signed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachFile:
+    """A Mach-O file: one slice when thin, one or more when fat."""
+
+    fat: bool
+    slices: tuple[MachSlice, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElfFile:
+    """An ELF file.
+
+    `arch` is in the words of platform tags: ``x86_64``, ``i686``, ``aarch64``, ``armv7l``,
+    ``ppc64le``, ``s390x``, ``riscv64``, ``loongarch64``, or ``em-NUMBER``. `filetype` is ``ET_DYN``,
+    ``ET_EXEC``, ``ET_REL`` … `version_needs` maps a needed library's name to the symbol versions
+    asked of it (``GLIBC_2.17``). `interpreter` is PT_INTERP, the program loader's path.
+    """
+
+    arch: str
+    machine: int
+    bits: Literal[32, 64]
+    little_endian: bool
+    filetype: str
+    interpreter: str | None
+    soname: str | None
+    needed: tuple[str, ...]
+    rpath: tuple[str, ...]
+    runpath: tuple[str, ...]
+    version_needs: Mapping[str, frozenset[str]]
+    exports: frozenset[str]
+    undefined: frozenset[str]
+    executable_stack: bool
+
+
+Binary = MachFile | ElfFile

@@ -1,0 +1,49 @@
+"""What can go wrong while one sdist becomes one wheel.
+
+A build that fails because of the sdist is a result (`builder.stages.BuildFailure`), not an
+exception; these are for input that cannot be used at all, and for trouble with the farm.
+"""
+
+from __future__ import annotations
+
+from store.errors import FARM_TROUBLE, REFUSED, UsageError, WheelfarmError
+
+
+class BuilderError(WheelfarmError):
+    """Root of the builder's errors: trouble with the farm unless a kind says otherwise."""
+
+    code = "builder"
+    exit_status = FARM_TROUBLE
+
+
+class BinaryError(BuilderError):
+    """A Mach-O or ELF file breaks its own format: truncated, overlapping, or beyond a limit.
+
+    `offset` is the byte offset in the member at which the reader stood.
+    """
+
+    code = "malformed-binary"
+    exit_status = REFUSED
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class ArchiveError(BuilderError):
+    """An sdist or wheel that cannot be opened safely: corrupt, hostile, or beyond a limit."""
+
+    code = "unsafe-archive"
+    exit_status = REFUSED
+
+
+class InterpreterError(UsageError):
+    """The path given as an interpreter does not run, or is no Python from 3.8 on."""
+
+    code = "not-an-interpreter"
+
+
+class UnbuildableTargetError(UsageError):
+    """No toolchain on this machine can build for the target."""
+
+    code = "unbuildable-target"

@@ -1,0 +1,197 @@
+"""Target: what the farm builds for (interpreter, architecture, OS baseline).
+
+A Target whose `build` is known is *exact*: it stands for one interpreter build, the one that was
+measured. A Target whose `build` is None is *portable*: its interpreter build was never seen
+(a cross toolchain knows the ABI, not the installation), so only wheels that bear no trace of an
+interpreter build may be published for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from packaging import tags as pep425
+from packaging.tags import Tag
+
+from store.digest import JSON, Sha256
+from store.errors import MalformedError
+
+BaselineKind = Literal["macosx", "manylinux", "musllinux"]
+LibpythonLink = Literal["static", "shared", "framework"]
+
+_OS_OF: Final = {"macosx": "macos", "manylinux": "linux", "musllinux": "linux"}
+_LIBC_OF: Final = {"macosx": "libsystem", "manylinux": "glibc", "musllinux": "musl"}
+_SHORT: Final = {"cpython": "cp", "pypy": "pp"}
+# PEP 513, 571 and 599: the names that manylinux had before PEP 600.
+_LEGACY_MANYLINUX: Final = {
+    (2, 5): "manylinux1",
+    (2, 12): "manylinux2010",
+    (2, 17): "manylinux2014",
+}
+_OLDEST_GLIBC_MINOR: Final = {"x86_64": 5, "i686": 5}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interpreter:
+    """What an extension module is compiled against: implementation, version and ABI.
+
+    `version` is ``X.Y``, or the full version of a pre-release, whose ABI is not yet frozen.
+    """
+
+    implementation: str
+    version: str
+    soabi: str
+    ext_suffix: str
+    debug: bool
+    free_threaded: bool
+    pointer_bytes: int
+
+    @property
+    def version_info(self) -> tuple[int, int]:
+        """Major and minor version."""
+        major, minor = self.version.split(".")[:2]
+        return int(major), int("".join(c for c in minor if c.isdigit()))
+
+    @property
+    def python_tag(self) -> str:
+        """The interpreter tag of PEP 425, such as ``cp311``."""
+        major, minor = self.version_info
+        return f"{_SHORT.get(self.implementation, self.implementation)}{major}{minor}"
+
+    @property
+    def abi_tag(self) -> str:
+        """The version-specific ABI tag of PEP 425: ``cp311``, ``cp313t``, ``pypy311_pp73``."""
+        if self.implementation == "pypy":
+            return self.soabi.replace("-", "_")
+        flags = ("t" if self.free_threaded else "") + ("d" if self.debug else "")
+        pymalloc = "m" if self.version_info < (3, 8) else ""
+        return f"{self.python_tag}{flags}{pymalloc}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterpreterBuild:
+    """Which build of an interpreter it is: two of one version need not be interchangeable.
+
+    `libpython_name` is the install name or SONAME that the interpreter's own binary asks for,
+    `libpython_resolves` whether that file is there. `config_sha256` covers the sysconfig
+    variables that reach a compiler or an ABI; `build_details_sha256` the PEP 739 file.
+    """
+
+    libpython: LibpythonLink
+    libpython_name: str | None
+    libpython_resolves: bool
+    config_sha256: Sha256
+    build_details_sha256: Sha256 | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Baseline:
+    """The oldest OS that must run the wheel: a macOS version, a glibc or a musl version."""
+
+    kind: BaselineKind
+    major: int
+    minor: int
+
+    @property
+    def os(self) -> str:
+        """``macos`` or ``linux``."""
+        return _OS_OF[self.kind]
+
+    @property
+    def libc(self) -> str:
+        """``libsystem``, ``glibc`` or ``musl``."""
+        return _LIBC_OF[self.kind]
+
+    def __str__(self) -> str:
+        return f"{self.kind}_{self.major}_{self.minor}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """(interpreter, architecture, OS baseline), and the interpreter build where it is known."""
+
+    interpreter: Interpreter
+    build: InterpreterBuild | None
+    arch: str
+    baseline: Baseline
+    isa: str | None = None
+
+    @property
+    def platform(self) -> str:
+        """The narrowest platform tag that an installer on the target takes."""
+        return f"{self.baseline}_{self.arch}"
+
+    def supported_tags(self) -> Iterator[Tag]:
+        """Every tag that an installer in the target's environment accepts, best first (PEP 425)."""
+        platforms = list(self._platforms())
+        version = self.interpreter.version_info
+        if self.interpreter.implementation == "cpython":
+            yield from pep425.cpython_tags(version, [self.interpreter.abi_tag], platforms)
+        else:
+            yield from pep425.generic_tags(
+                self.interpreter.python_tag, [self.interpreter.abi_tag], platforms
+            )
+        yield from pep425.compatible_tags(version, self.interpreter.python_tag, platforms)
+
+    def _platforms(self) -> Iterator[str]:
+        floor = self.baseline
+        if floor.kind == "macosx":
+            yield from pep425.mac_platforms((floor.major, floor.minor), self.arch)
+        elif floor.kind == "manylinux":
+            yield from self._manylinux_platforms()
+        else:
+            yield from (f"musllinux_1_{minor}_{self.arch}" for minor in range(floor.minor, -1, -1))
+            yield f"linux_{self.arch}"
+
+    def _manylinux_platforms(self) -> Iterator[str]:
+        oldest = _OLDEST_GLIBC_MINOR.get(self.arch, 17)
+        for minor in range(self.baseline.minor, oldest - 1, -1):
+            yield f"manylinux_2_{minor}_{self.arch}"
+            if legacy := _LEGACY_MANYLINUX.get((2, minor)):
+                yield f"{legacy}_{self.arch}"
+        yield f"linux_{self.arch}"
+
+
+def identity_of(target: Target) -> dict[str, JSON]:
+    """The identity fields of `target`, flat, in the words of docs/fingerprint.md.
+
+    Part of the fingerprint: every field here. The three keys that begin with ``build.`` are
+    absent for a portable target.
+    """
+    fields: dict[str, JSON] = {
+        "arch": target.arch,
+        "baseline": str(target.baseline),
+        "debug": target.interpreter.debug,
+        "ext_suffix": target.interpreter.ext_suffix,
+        "free_threaded": target.interpreter.free_threaded,
+        "implementation": target.interpreter.implementation,
+        "isa": target.isa,
+        "libc": target.baseline.libc,
+        "os": target.baseline.os,
+        "pointer_bytes": target.interpreter.pointer_bytes,
+        "python": target.interpreter.version,
+        "soabi": target.interpreter.soabi,
+    }
+    if target.build is not None:
+        fields |= {
+            "build.config_sha256": target.build.config_sha256,
+            "build.details_sha256": target.build.build_details_sha256,
+            "build.libpython": target.build.libpython,
+            "build.libpython_name": target.build.libpython_name,
+            "build.libpython_resolves": target.build.libpython_resolves,
+        }
+    return fields
+
+
+def parse_baseline(text: str) -> Baseline:
+    """The baseline that ``macosx_11_0``, ``manylinux_2_17`` or ``musllinux_1_2`` names.
+
+    Raises MalformedError for anything else.
+    """
+    kind, _, version = text.partition("_")
+    major, _, minor = version.partition("_")
+    if kind not in get_args(BaselineKind) or not (major.isdecimal() and minor.isdecimal()):
+        raise MalformedError(f"not an OS baseline: {text[:80]!r}", hint="write macosx_11_0, say")
+    return Baseline(kind=kind, major=int(major), minor=int(minor))  # type: ignore[arg-type]

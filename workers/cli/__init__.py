@@ -1,0 +1,77 @@
+"""The command line: `wheelfarm COMMAND`. One file for each command, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Final, NoReturn
+
+import click
+
+from store.errors import WheelfarmError
+
+COMMANDS: Final = {
+    "build": "Build sdists into verified wheels for one or more targets.",
+    "explain": "Say where a wheel comes from, what was found in it, and whom it serves.",
+    "export": "Write one fingerprint's wheels to a folder for --find-links or nginx.",
+    "fingerprint": "Measure an interpreter and print its fingerprint; compare two.",
+    "index-url": "Print the index URL for the environment of an interpreter.",
+    "serve": "Serve the store to pip, uv and other installers.",
+    "verify": "Hold a wheel's tags against its bytes.",
+}
+"""Command name -> its one-line help. Its code is `workers/cli/NAME.py`, as `command`."""
+
+
+class _Commands(click.Group):
+    """Finds a command's module by its name when it is asked for, so that start-up stays short."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"workers.cli.{cmd_name.replace('-', '_')}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wheelfarm", prog_name="wheelfarm")
+def root() -> None:
+    """Build sdists for exact targets, prove the wheels, serve them by fingerprint.
+
+    Exit status: 0 done; 1 a wheel was refused or could not be built; 2 wrong usage or
+    configuration; 3 trouble with the farm.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; every error of ours becomes code, sentence, hint and exit status."""
+    try:
+        status = root.main(standalone_mode=False)
+    except WheelfarmError as error:
+        _report(error)
+        sys.exit(error.exit_status)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _report(error: WheelfarmError) -> None:
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": error.to_json()}))
+        return
+    click.echo(f"error[{error.code}]: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)
