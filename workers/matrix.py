@@ -93,9 +93,7 @@ class Matrix:
 
 
 @contextmanager
-def watch(
-    console: Console, packages: Sequence[str], targets: Sequence[str]
-) -> Iterator[Watcher]:
+def watch(console: Console, packages: Sequence[str], targets: Sequence[str]) -> Iterator[Watcher]:
     """The watcher that suits where the output goes, for as long as the run lasts."""
     if not console.is_terminal:
         yield Lines(console)
