@@ -8,19 +8,38 @@ interpreter build may be published for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from packaging.tags import Tag
 
-from store.digest import JSON, Sha256
+from store.digest import JSON, Sha256, parse_sha256
 from store.errors import MalformedError
-from store.tags import supported_tags
+from store.fields import Fields
+from store.tags import python_tag_of, supported_tags
 
 BaselineKind = Literal["macosx", "manylinux", "musllinux"]
 LibpythonLink = Literal["static", "shared", "framework"]
 
+# What the fields of an identity may look like; labels and file names are made of some of them.
+ARCH_GRAMMAR: Final = r"[a-z][a-z0-9_]{1,31}"
+ISA_GRAMMAR: Final = r"[a-z][a-z0-9_.-]{1,31}"
+VERSION_GRAMMAR: Final = r"3\.[0-9]{1,2}(\.[0-9]{1,3}(a|b|rc)[0-9]{1,3}\+?)?"
+SOABI_GRAMMAR: Final = r"[a-z][A-Za-z0-9_-]{1,99}"
+SUFFIX_GRAMMAR: Final = r"\.([A-Za-z0-9_-]{1,99}\.)?(so|pyd)"
+# Leading zeros would give one baseline two names.
+_NUMBER: Final = r"(0|[1-9][0-9]{0,2})"
+
+_LINKS: Final = frozenset(get_args(LibpythonLink))
+_BUILD_FIELDS: Final = (
+    "build.config_sha256",
+    "build.details_sha256",
+    "build.libpython",
+    "build.libpython_name",
+    "build.libpython_resolves",
+)
 _OS_OF: Final = {"macosx": "macos", "manylinux": "linux", "musllinux": "linux"}
 _LIBC_OF: Final = {"macosx": "libsystem", "manylinux": "glibc", "musllinux": "musl"}
 _SHORT: Final = {"cpython": "cp", "pypy": "pp"}
@@ -124,7 +143,7 @@ class Target:
 def identity_of(target: Target) -> dict[str, JSON]:
     """The identity fields of `target`, flat, in the words of docs/fingerprint.md.
 
-    Part of the fingerprint: every field here. The three keys that begin with ``build.`` are
+    Part of the fingerprint: every field here. The keys that begin with ``build.`` are
     absent for a portable target.
     """
     fields: dict[str, JSON] = {
@@ -152,13 +171,71 @@ def identity_of(target: Target) -> dict[str, JSON]:
     return fields
 
 
+def target_from_identity(identity: object) -> Target:
+    """The target whose `identity_of` is `identity`, which somebody else may have written.
+
+    Raises MalformedError, with the field's path, unless every field is there, well formed, and
+    in agreement with the others.
+    """
+    fields = Fields(identity)
+    target = Target(
+        interpreter=read_interpreter(fields),
+        build=_read_build(fields),
+        arch=fields.text("arch", ARCH_GRAMMAR),
+        baseline=fields.parsed("baseline", parse_baseline),
+        isa=None if fields.absent("isa") else fields.text("isa", ISA_GRAMMAR),
+    )
+    for name, value in (("os", target.baseline.os), ("libc", target.baseline.libc)):
+        fields.choice(name, {value})
+    fields.done()
+    return target
+
+
+def read_interpreter(fields: Fields, version_name: str = "python") -> Interpreter:
+    """The interpreter from `fields`, its version from that of `version_name`.
+
+    Raises MalformedError, also when no ABI tag can be made of it (a PyPy with a foreign SOABI).
+    """
+    interpreter = Interpreter(
+        implementation=fields.choice("implementation", _SHORT),
+        version=fields.text(version_name, VERSION_GRAMMAR),
+        soabi=fields.text("soabi", SOABI_GRAMMAR),
+        ext_suffix=fields.text("ext_suffix", SUFFIX_GRAMMAR),
+        debug=fields.flag("debug"),
+        free_threaded=fields.flag("free_threaded"),
+        pointer_bytes=fields.number("pointer_bytes", {4, 8}),
+    )
+    if python_tag_of(interpreter.abi_tag) != interpreter.python_tag:
+        raise MalformedError(f"{interpreter.soabi!r:.80} is no SOABI of {interpreter.python_tag}")
+    return interpreter
+
+
+def _read_build(fields: Fields) -> InterpreterBuild | None:
+    """The five fields of the interpreter build; None when all of them are absent."""
+    return read_build(fields, "build.") if any(map(fields.has, _BUILD_FIELDS)) else None
+
+
+def read_build(fields: Fields, prefix: str = "") -> InterpreterBuild:
+    """The interpreter build from fields whose names begin with `prefix`. Raises MalformedError."""
+    name, details = f"{prefix}libpython_name", f"{prefix}details_sha256"
+    return InterpreterBuild(
+        libpython=cast("LibpythonLink", fields.choice(f"{prefix}libpython", _LINKS)),
+        libpython_name=None if fields.absent(name) else fields.text(name),
+        libpython_resolves=fields.flag(f"{prefix}libpython_resolves"),
+        config_sha256=fields.parsed(f"{prefix}config_sha256", parse_sha256),
+        build_details_sha256=None
+        if fields.absent(details)
+        else fields.parsed(details, parse_sha256),
+    )
+
+
 def parse_baseline(text: str) -> Baseline:
     """The baseline that ``macosx_11_0``, ``manylinux_2_17`` or ``musllinux_1_2`` names.
 
     Raises MalformedError for anything else.
     """
-    kind, _, version = text.partition("_")
-    major, _, minor = version.partition("_")
-    if kind not in get_args(BaselineKind) or not (major.isdecimal() and minor.isdecimal()):
+    found = re.fullmatch(rf"(macosx|manylinux|musllinux)_{_NUMBER}_{_NUMBER}", text)
+    if not found:
         raise MalformedError(f"not an OS baseline: {text[:80]!r}", hint="write macosx_11_0, say")
-    return Baseline(kind=kind, major=int(major), minor=int(minor))  # type: ignore[arg-type]
+    kind, major, minor = found.groups()
+    return Baseline(kind=cast("BaselineKind", kind), major=int(major), minor=int(minor))
