@@ -270,12 +270,14 @@ def build_time_variables() -> Dict[str, Any]:
     `sysconfig.get_config_vars` changes compiler flags on macOS by what is installed there and by
     ARCHFLAGS, and adds the paths of the virtual environment; the module it starts from has neither.
     """
-    name = getattr(sysconfig, "_get_sysconfigdata_name", lambda: "_sysconfigdata")()
-    try:
-        found = importlib.import_module(name).build_time_vars
-    except (ImportError, AttributeError):
-        return dict(sysconfig.get_config_vars())
-    return dict(found)
+    named = getattr(sysconfig, "_get_sysconfigdata_name", None)
+    # PyPy computes a name, too, and then keeps its variables under the plain one.
+    for name in ([named()] if named else []) + ["_sysconfigdata"]:
+        try:
+            return dict(importlib.import_module(name).build_time_vars)
+        except (ImportError, AttributeError):
+            continue
+    return dict(sysconfig.get_config_vars())
 
 
 def config_digest(variables: Dict[str, Any]) -> str:
