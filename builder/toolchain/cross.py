@@ -20,7 +20,8 @@ from builder.toolchain.macos import macos_target
 from builder.toolchain.native_python import NativePython, native_python
 from builder.toolchain.warm import WarmCache
 from builder.toolchain.zig import Zig, cache_variables, check_binary, find_zig
-from store.digest import JSON, Sha256, digest_of, digest_of_tree, sha256_of_file
+from store.digest import JSON, Sha256, digest_of, digest_of_tree, parse_sha256, sha256_of_file
+from store.errors import MalformedError
 from store.target import Target
 
 _LOG: Final = "tool-calls.jsonl"
@@ -146,14 +147,15 @@ def cross_toolchain(
     native = native_python(python)
     _check_interpreter(native, target)
     macos = MacOS(target=target)
-    warm = WarmCache(zig=zig, triple=macos.zig, folder=_warm_folder(cache, zig, macos))
-    folder = _made_folder(cache, _Plan(macos=macos, native=native, headers=headers, warm=warm))
+    warm = WarmCache(zig=zig, triple=macos.zig, folder=_warm_folder(cache.resolve(), zig, macos))
+    plan = _Plan(macos=macos, native=native, headers=headers, warm=warm)
+    folder, digest = _made_folder(cache.resolve(), plan)
     return CrossToolchain(
         native=native,
         macos=macos,
         zig=zig,
         folder=folder,
-        folder_sha256=digest_of_tree(folder),
+        folder_sha256=digest,
         warm=warm,
         sdk=sdk.resolve() if sdk else None,
         sdk_sha256=_sdk_digest(sdk.resolve()) if sdk else None,
@@ -209,25 +211,33 @@ class _Plan:
         return sha256_of_file(config) if config.is_file() else None
 
 
-def _made_folder(cache: Path, plan: _Plan) -> Path:
-    folder = cache / "toolchains" / plan.name()
-    if not folder.is_dir():
-        try:
-            _make_folder(folder, plan)
-        except OSError as error:
-            raise BuilderError(f"the toolchain folder {folder} cannot be made: {error}") from error
-    return folder
+def _made_folder(cache: Path, plan: _Plan) -> tuple[Path, Sha256]:
+    """The folder of `plan` and its digest; made if it is not there, refused if it was changed."""
+    place = cache / "toolchains" / plan.name()
+    try:
+        if not place.is_dir():
+            _make_place(place, plan)
+        made = parse_sha256((place / "sha256").read_text(encoding="utf-8"))
+        found = digest_of_tree(place / "toolchain")
+    except (OSError, MalformedError) as error:
+        raise BuilderError(f"the toolchain in {place} cannot be used: {error}") from error
+    if found != made:
+        raise BuilderError(
+            f"the toolchain in {place} is not as it was made", hint="delete that folder"
+        )
+    return place / "toolchain", found
 
 
-def _make_folder(folder: Path, plan: _Plan) -> None:
+def _make_place(place: Path, plan: _Plan) -> None:
     check_binary(plan.warm.zig)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=folder.parent) as name:
-        made, work = Path(name, "folder"), Path(name, "work")
-        made.mkdir()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=place.parent) as name:
+        made, work = Path(name, "made"), Path(name, "work")
+        (made / "toolchain").mkdir(parents=True)
         work.mkdir()
-        plan.make(made, work)
-        _rename(made, folder)
+        plan.make(made / "toolchain", work)
+        (made / "sha256").write_text(digest_of_tree(made / "toolchain"), encoding="utf-8")
+        _rename(made, place)
 
 
 def _rename(made: Path, folder: Path) -> None:

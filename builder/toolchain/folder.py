@@ -1,8 +1,8 @@
 """The toolchain folder of one macOS target: made once, whole, and the same wherever it stands.
 
 No file in it names an absolute path or a time, so its digest says all that a build sees of it.
-Layout: ``target.json`` and ``sysconfig.json`` (facts), ``include/`` (Python headers), ``site/`` (the
-cross view), ``bin/`` and ``wrapper.py`` (compiler), ``toolchain.cmake``, ``meson.cross``,
+Layout: ``target.json`` and ``sysconfig.json`` (facts), ``include/`` (Python headers), ``site/``
+(the cross view), ``bin/`` and ``wrapper.py`` (compiler), ``toolchain.cmake``, ``meson.cross``,
 ``config.site``.
 """
 
@@ -105,6 +105,8 @@ def _copy_files(folder: Path) -> None:
     source = resources.files("builder.toolchain.darwin")
     for name in ("bin", "site"):
         (folder / name).mkdir()
+    # A file where byte code would go: else the first start of Python changes the folder's digest.
+    (folder / "site" / "__pycache__").touch()
     for name in _SITE:
         (folder / "site" / name).write_bytes((source / name).read_bytes())
     (folder / "wrapper.py").write_bytes((source / "wrapper.py").read_bytes())
@@ -145,6 +147,7 @@ def _interpreter_variables(macos: MacOS) -> dict[str, JSON]:
         "INCLUDEPY": "@FOLDER@/include",
         "LDLIBRARY": library,
         "LDVERSION": f"{interpreter.version}{flags}",
+        "LIBPYTHON": "",  # what extensions link: nothing. Without it Meson takes "yes"
         "LIBRARY": library,
         "MACHDEP": "darwin",
         "MACOSX_DEPLOYMENT_TARGET": macos.version,

@@ -92,7 +92,7 @@ class Facts:
 
     __slots__ = ("include", "native_includes", "native_lib", "root", "sdk", "triple")
 
-    def __init__(  # noqa: D107
+    def __init__(
         self,
         *,
         triple: str,
@@ -115,7 +115,7 @@ class Command:
 
     __slots__ = ("cplusplus", "inputs", "links", "output")
 
-    def __init__(self, tool: str, args: Sequence[str]) -> None:  # noqa: D107
+    def __init__(self, tool: str, args: Sequence[str]) -> None:
         self.inputs: list[str] = []
         self.output: str | None = None
         language = ""
@@ -187,7 +187,7 @@ def _folder_flag(arg: str) -> str | None:
 
 
 def _folder(flag: str, folder: str, facts: Facts) -> Iterator[str]:
-    absolute = os.path.abspath(folder)  # noqa: PTH100 - pathlib is slow to import
+    absolute = os.path.abspath(folder)
     if flag in ("-L", "-F"):
         if absolute == facts.native_lib or _on_host(absolute):
             return
@@ -252,8 +252,8 @@ def expanded(args: Iterable[str]) -> Iterator[str]:
     Raises Refused for one that is too long; a name that is no file stays as it is.
     """
     for arg in args:
-        if arg.startswith("@") and os.path.isfile(arg[1:]):  # noqa: PTH113
-            with open(arg[1:], encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+        if arg.startswith("@") and os.path.isfile(arg[1:]):
+            with open(arg[1:], encoding="utf-8", errors="surrogateescape") as file:
                 text = file.read(MAX_RESPONSE_BYTES + 1)
             if len(text) > MAX_RESPONSE_BYTES:
                 raise Refused(f"response file {arg[1:]!r} is longer than {MAX_RESPONSE_BYTES}")
@@ -264,11 +264,11 @@ def expanded(args: Iterable[str]) -> Iterator[str]:
 
 def facts_of(folder: str) -> Facts:
     """The facts of the toolchain in `folder`, and of the build by its environment variables."""
-    with open(os.path.join(folder, "target.json"), encoding="utf-8") as file:  # noqa: PTH118, PTH123
+    with open(os.path.join(folder, "target.json"), encoding="utf-8") as file:
         target = json.load(file)
     return Facts(
         triple=target["zig_target"],
-        include=os.path.join(folder, "include"),  # noqa: PTH118
+        include=os.path.join(folder, "include"),
         native_includes=os.environ.get("WHEELFARM_NATIVE_INCLUDES", "").split(os.pathsep),
         native_lib=os.environ.get("WHEELFARM_NATIVE_LIB"),
         sdk=os.environ.get("WHEELFARM_SDK") or None,
@@ -305,7 +305,7 @@ def compile_or_link(tool: str, args: Sequence[str], folder: str, zig: str) -> in
     record: dict[str, object] = {
         "tool": tool,
         "args": words,
-        "cwd": os.getcwd(),  # noqa: PTH109
+        "cwd": os.getcwd(),
         "output": command.output,
         "links": command.links,
         "cplusplus": command.cplusplus,
@@ -322,8 +322,8 @@ def compile_or_link(tool: str, args: Sequence[str], folder: str, zig: str) -> in
 
 def _drop_empty(output: str | None, status: int) -> None:
     # A linker that dies leaves a file of no bytes, which a later step would take for a module.
-    if status and output and os.path.isfile(output) and os.path.getsize(output) == 0:  # noqa: PTH113, PTH202
-        os.unlink(output)  # noqa: PTH108
+    if status and output and os.path.isfile(output) and os.path.getsize(output) == 0:
+        os.unlink(output)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -334,7 +334,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{tool}: error: this compiler runs only inside a wheelfarm build\n")
         return 1
     if tool in ("cc", "c++"):
-        return compile_or_link(tool, args, os.path.dirname(os.path.abspath(__file__)), zig)  # noqa: PTH100, PTH120
+        return compile_or_link(tool, args, os.path.dirname(os.path.abspath(__file__)), zig)
     status = _other_tool(tool, args, zig)
     log_call({"tool": tool, "args": list(args), "status": status})
     return status
