@@ -1,0 +1,1 @@
+def lift(x): return x + x
