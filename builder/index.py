@@ -109,9 +109,7 @@ def fetch_sdist(found: FoundSdist, folder: Path) -> Sdist:
 
 
 def _sdist(found: FoundSdist, path: Path, sha256: Sha256) -> Sdist:
-    origin = Origin(
-        kind="index", location=without_secrets(found.index_url), pinned=bool(found.pinned)
-    )
+    origin = index_origin(found.index_url, pinned=bool(found.pinned))
     source = Source(
         name=found.name, version=found.version, filename=found.filename, sha256=sha256,
         origin=origin,
@@ -127,6 +125,12 @@ def _refuse_other_bytes(found: FoundSdist, sha256: Sha256) -> None:
             + " or ".join(sorted(map(str, right))),
             hint="a mirror may be broken, or somebody changed the file; do not build it",
         )
+
+
+def index_origin(index_url: str | None, *, pinned: bool) -> Origin:
+    """The origin of an sdist from `index_url`; None is the index that pip uses."""
+    location = without_secrets(index_url or PYPI_SIMPLE_ENDPOINT)
+    return Origin(kind="index", location=location, pinned=pinned)
 
 
 def without_secrets(url: str) -> str:
