@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.binaries.fat import merge_slices
+
 SOURCE = """
 extern int PyModule_Create2(void *, int);
 extern int helper(void);
@@ -95,28 +97,15 @@ def elf_versioned(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return Path(folder, "main").read_bytes()
 
 
-@pytest.fixture(scope="session")
-def binaries(
-    mach_arm64: bytes,
-    mach_x86_64: bytes,
-    mach_object: bytes,
-    elf_x86_64: bytes,
-    elf_object: bytes,
-    elf_arm: bytes,
-    elf_s390x: bytes,
-    elf_versioned: bytes,
-) -> dict[str, bytes]:
-    """One binary of each shape that the readers know."""
-    from builder.binaries.fat import merge_slices
+SHAPES = (
+    *("mach_arm64", "mach_x86_64", "mach_object"),
+    *("elf_x86_64", "elf_object", "elf_arm", "elf_s390x", "elf_versioned"),
+)
 
-    return {
-        "mach-arm64": mach_arm64,
-        "mach-x86_64": mach_x86_64,
-        "mach-fat": merge_slices([mach_arm64, mach_x86_64]),
-        "mach-object": mach_object,
-        "elf-x86_64": elf_x86_64,
-        "elf-object": elf_object,
-        "elf-arm": elf_arm,
-        "elf-s390x": elf_s390x,
-        "elf-versioned": elf_versioned,
-    }
+
+@pytest.fixture(scope="session")
+def binaries(request: pytest.FixtureRequest) -> dict[str, bytes]:
+    """One binary of each shape that the readers know."""
+    made = {name: request.getfixturevalue(name) for name in SHAPES}
+    made["mach_fat"] = merge_slices([made["mach_arm64"], made["mach_x86_64"]])
+    return made

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from builder.binaries.fat import merge_slices
 from builder.binaries.image import MachFile
 from builder.binaries.macho import read_macho

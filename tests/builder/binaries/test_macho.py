@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from builder.binaries.image import Dependency, MachSlice
 from builder.binaries.macho import read_macho
 from builder.errors import BinaryError

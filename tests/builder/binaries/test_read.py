@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from builder.binaries.image import ElfFile, MachFile
 from builder.binaries.read import looks_like_binary, read_binary
 
