@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from packaging import tags as pep425
 from packaging.tags import Tag
 
 from store.digest import JSON, Sha256
 from store.errors import MalformedError
+from store.tags import supported_tags
 
 BaselineKind = Literal["macosx", "manylinux", "musllinux"]
 LibpythonLink = Literal["static", "shared", "framework"]
@@ -24,13 +24,6 @@ LibpythonLink = Literal["static", "shared", "framework"]
 _OS_OF: Final = {"macosx": "macos", "manylinux": "linux", "musllinux": "linux"}
 _LIBC_OF: Final = {"macosx": "libsystem", "manylinux": "glibc", "musllinux": "musl"}
 _SHORT: Final = {"cpython": "cp", "pypy": "pp"}
-# PEP 513, 571 and 599: the names that manylinux had before PEP 600.
-_LEGACY_MANYLINUX: Final = {
-    (2, 5): "manylinux1",
-    (2, 12): "manylinux2010",
-    (2, 17): "manylinux2014",
-}
-_OLDEST_GLIBC_MINOR: Final = {"x86_64": 5, "i686": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +57,7 @@ class Interpreter:
     def abi_tag(self) -> str:
         """The version-specific ABI tag of PEP 425: ``cp311``, ``cp313t``, ``pypy311_pp73``."""
         if self.implementation == "pypy":
-            return self.soabi.replace("-", "_")
+            return "_".join(self.soabi.split("-")[:2])
         flags = ("t" if self.free_threaded else "") + ("d" if self.debug else "")
         pymalloc = "m" if self.version_info < (3, 8) else ""
         return f"{self.python_tag}{flags}{pymalloc}"
@@ -125,33 +118,7 @@ class Target:
 
     def supported_tags(self) -> Iterator[Tag]:
         """Every tag that an installer in the target's environment accepts, best first (PEP 425)."""
-        platforms = list(self._platforms())
-        version = self.interpreter.version_info
-        if self.interpreter.implementation == "cpython":
-            yield from pep425.cpython_tags(version, [self.interpreter.abi_tag], platforms)
-        else:
-            yield from pep425.generic_tags(
-                self.interpreter.python_tag, [self.interpreter.abi_tag], platforms
-            )
-        yield from pep425.compatible_tags(version, self.interpreter.python_tag, platforms)
-
-    def _platforms(self) -> Iterator[str]:
-        floor = self.baseline
-        if floor.kind == "macosx":
-            yield from pep425.mac_platforms((floor.major, floor.minor), self.arch)
-        elif floor.kind == "manylinux":
-            yield from self._manylinux_platforms()
-        else:
-            yield from (f"musllinux_1_{minor}_{self.arch}" for minor in range(floor.minor, -1, -1))
-            yield f"linux_{self.arch}"
-
-    def _manylinux_platforms(self) -> Iterator[str]:
-        oldest = _OLDEST_GLIBC_MINOR.get(self.arch, 17)
-        for minor in range(self.baseline.minor, oldest - 1, -1):
-            yield f"manylinux_2_{minor}_{self.arch}"
-            if legacy := _LEGACY_MANYLINUX.get((2, minor)):
-                yield f"{legacy}_{self.arch}"
-        yield f"linux_{self.arch}"
+        return supported_tags(self.interpreter.python_tag, self.interpreter.abi_tag, self.platform)
 
 
 def identity_of(target: Target) -> dict[str, JSON]:
