@@ -29,7 +29,7 @@ from packaging.utils import (
 )
 
 from builder.binaries.image import Binary, ElfFile, MachFile
-from builder.binaries.read import read_binary
+from builder.binaries.read import looks_like_binary, read_binary
 from builder.errors import BinaryError, RefusedWheelError
 from builder.wheel_zip import LIMITS, Archive, Entry, Limits, read_archive, unpacked
 from store.digest import Sha256, sha256_of_file
@@ -37,14 +37,13 @@ from store.errors import MalformedError
 from store.tags import parse_platform, parse_tag_set
 from store.verdict import Finding
 
-_MAGIC: Final = 4
-_BINARY_MAGICS: Final = frozenset(
-    bytes.fromhex(magic)
-    for magic in ("7f454c46", "feedface", "cefaedfe", "feedfacf", "cffaedfe", "cafebabe", "cafebabf")
-)
+_HEAD: Final = 8
 _METADATA_FILES: Final = {"METADATA": 8 << 20, "WHEEL": 1 << 20, "RECORD": 64 << 20}
 _HINT_NAME: Final = "a wheel is called NAME-VERSION(-BUILD)-PYTHON-ABI-PLATFORM.whl (PEP 427)"
 _MAX_NAME: Final = 255
+
+LOADED_MACHO: Final = frozenset({"MH_EXECUTE", "MH_DYLIB", "MH_BUNDLE"})
+"""The kinds of Mach-O file that are run or loaded; the others in a wheel are data."""
 
 Format = Literal["mach-o", "elf", "pe"]
 
@@ -119,8 +118,13 @@ class OpenedWheel:
 
     @cached_property
     def mach(self) -> tuple[tuple[Member, MachFile], ...]:
-        """The Mach-O members, each with its file."""
-        return tuple((m, m.binary) for m in self.binaries if isinstance(m.binary, MachFile))
+        """The Mach-O members that a loader takes, each with its file: no objects, no debug files."""
+        return tuple(
+            (m, m.binary)
+            for m in self.binaries
+            if isinstance(m.binary, MachFile)
+            and any(part.filetype in LOADED_MACHO for part in m.binary.slices)
+        )
 
     @cached_property
     def elf(self) -> tuple[tuple[Member, ElfFile], ...]:
@@ -131,6 +135,14 @@ class OpenedWheel:
     def raw_metadata(self) -> Mapping[str, object]:
         """The headers of METADATA that are well-formed, by packaging's names."""
         return dict(parse_email(self.metadata)[0])
+
+    def texts(self, ending: str, budget: int) -> Iterator[tuple[str, bytes]]:
+        """Path and bytes of the members whose path ends with `ending`, `budget` bytes in all."""
+        with self.path.open("rb") as file:
+            for entry, offset in read_archive(file).files():
+                if entry.path.endswith(ending) and entry.size <= budget:
+                    budget -= entry.size
+                    yield entry.path, b"".join(unpacked(file, entry, offset))
 
     def read(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes of the member `path`, inflated again."""
@@ -244,10 +256,10 @@ def _read_member(
     digest, head, data = hashlib.sha256(), b"", bytearray()
     for piece in unpacked(file, entry, offset):
         digest.update(piece)
-        head = head if len(head) >= _MAGIC else head + piece[:_MAGIC]
-        if keep or len(head) < _MAGIC or head[:_MAGIC] in _BINARY_MAGICS:
+        head = head if len(head) >= _HEAD else (head + piece)[:_HEAD]
+        if keep or len(head) < _HEAD or looks_like_binary(head):
             data += piece
-    binary, malformed = (None, None) if keep else _parse(head[:_MAGIC], data)
+    binary, malformed = (None, None) if keep else _parse(data)
     member = Member(
         path=entry.path,
         size=entry.size,
@@ -260,11 +272,9 @@ def _read_member(
     return member, bytes(data) if keep else b""
 
 
-def _parse(magic: bytes, data: bytearray) -> tuple[Binary | None, str | None]:
-    if magic not in _BINARY_MAGICS:
-        return None, None
+def _parse(data: bytearray) -> tuple[Binary | None, str | None]:
     try:
-        return read_binary(data), None
+        return read_binary(memoryview(data)), None
     except BinaryError as error:
         return None, error.message
 
