@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, ParamSpec
 
 from packaging.tags import Tag
 
 from builder.checks.catalogue import CHECKS, CRASHED, INEXPRESSIBLE
-from builder.checks.check import Check, Ruling
+from builder.checks.check import Check, Narrow, Ruling
 from builder.checks.context import Context
 from builder.errors import RefusedWheelError
 from builder.wheel import OpenedWheel, open_wheel
@@ -22,7 +22,7 @@ from store.verdict import Finding, Judgement, Verdict
 # Narrowing one part of a tag can give another check something to say; it settles at once or never.
 _ROUNDS: Final = 4
 _NOTHING: Final = Context()
-_T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +33,7 @@ class _Weighed:
     findings: tuple[Finding, ...]
 
 
-def judge(
-    path: Path, context: Context = _NOTHING, checks: tuple[Check, ...] = CHECKS
-) -> Judgement:
+def judge(path: Path, context: Context = _NOTHING, checks: tuple[Check, ...] = CHECKS) -> Judgement:
     """The verdict on the wheel at `path`. Raises OSError when the file cannot be read.
 
     A file that is no wheel at all is rejected, with a finding.
@@ -64,33 +62,33 @@ def judge_opened(
         raise ValueError("a wheel is judged by at least one check")
     found = _found(wheel, context, checks)
     weighed = _weighed(wheel, context, checks)
-    concluded = _concluded(wheel, weighed.tags, context, checks) if weighed.tags else ()
-    mended = {check.code for check in checks if check.mended}
-    asked = [*found, *concluded]
-    fatal = [f for f in asked if f.severity == "error" and f.check not in mended]
-    fatal += [f for f in weighed.findings if f.check == CRASHED]
-    rewrite = weighed.tags != wheel.claimed or any(_is_mended(f, mended) for f in asked)
-    verdict: Verdict = "retag" if rewrite else "accept"
-    if fatal or not weighed.tags:
-        verdict = "reject"
+    found += _concluded(wheel, weighed.tags, context, checks)
+    verdict = _verdict(wheel, weighed, found, {check.code for check in checks if check.mended})
     return Judgement(
         filename=wheel.filename,
         sha256=wheel.sha256,
         verdict=verdict,
         tags=frozenset() if verdict == "reject" else weighed.tags,
-        findings=_distinct([*found, *weighed.findings, *concluded]),
+        findings=_distinct([*found, *weighed.findings]),
     )
 
 
-def _is_mended(finding: Finding, mended: set[str]) -> bool:
-    return finding.severity == "error" and finding.check in mended
+def _verdict(
+    wheel: OpenedWheel, weighed: _Weighed, found: list[Finding], mended: set[str]
+) -> Verdict:
+    """An error that writing afresh does not mend refuses; so does having no tag left."""
+    errors = {finding.check for finding in found if finding.severity == "error"}
+    crashed = any(finding.check == CRASHED for finding in weighed.findings)
+    if errors - mended or crashed or not weighed.tags:
+        return "reject"
+    return "retag" if errors or weighed.tags != wheel.claimed else "accept"
 
 
 def _found(wheel: OpenedWheel, context: Context, checks: tuple[Check, ...]) -> list[Finding]:
     findings: list[Finding] = []
     for check in checks:
-        if (find := check.find) is not None:
-            findings += _guarded(check, lambda find=find: list(find(wheel, context)), _only)
+        if check.find is not None:
+            findings += _guarded(check, check.find, wheel, context)
     return findings
 
 
@@ -99,37 +97,32 @@ def _concluded(
 ) -> list[Finding]:
     findings: list[Finding] = []
     for check in checks:
-        if (end := check.conclude) is not None:
-            findings += _guarded(check, lambda end=end: list(end(wheel, tags, context)), _only)
+        if tags and check.conclude is not None:
+            findings += _guarded(check, check.conclude, wheel, tags, context)
     return findings
 
 
 def _weighed(wheel: OpenedWheel, context: Context, checks: tuple[Check, ...]) -> _Weighed:
     """The claimed tags, narrowed by every check until no check narrows them further."""
-    tags, findings = wheel.claimed, []
+    tags = wheel.claimed
+    findings: list[Finding] = []
     for _ in range(_ROUNDS):
         before = tags
         for check in checks:
             ruling = _narrowed(wheel, tags, context, check)
             tags = ruling.tags
             findings += ruling.findings
-            if not tags:
-                return _Weighed(tags=tags, findings=tuple(findings))
-        if tags == before:
+        if tags in (before, frozenset()):
             break
     kept, note = _expressible(tags)
     return _Weighed(tags=kept, findings=(*findings, *note))
 
 
-def _narrowed(
-    wheel: OpenedWheel, tags: frozenset[Tag], context: Context, check: Check
-) -> Ruling:
-    narrow = check.narrow
-    if narrow is None:
+def _narrowed(wheel: OpenedWheel, tags: frozenset[Tag], context: Context, check: Check) -> Ruling:
+    if check.narrow is None:
         return Ruling(tags=tags)
     rulings = [
-        _guarded(check, lambda tag=tag: narrow(wheel, tag, context), _no_tag)
-        for tag in sorted(tags, key=str)
+        _guarded_narrow(check, check.narrow, wheel, tag, context) for tag in sorted(tags, key=str)
     ]
     return Ruling(
         tags=frozenset().union(*(ruling.tags for ruling in rulings)),
@@ -142,6 +135,8 @@ def _expressible(tags: frozenset[Tag]) -> tuple[frozenset[Tag], tuple[Finding, .
 
     A compressed tag set is all combinations of its parts (PEP 425); to say more would be a lie.
     """
+    if not tags:
+        return tags, ()
     try:
         tag_set_text(tags)
     except MalformedError:
@@ -167,33 +162,38 @@ def _dropped(tags: frozenset[Tag]) -> Finding:
 
 
 def _guarded(
-    check: Check, call: Callable[[], _T], failed: Callable[[Finding], _T]
-) -> _T:
-    """What `call` gives. A check that crashes is a failed check, and never a pass."""
+    check: Check, look: Callable[_P, Iterable[Finding]], *args: _P.args, **kwargs: _P.kwargs
+) -> list[Finding]:
+    """What `look` finds. A check that crashes is a failed check, and never a pass."""
     try:
-        return call()
+        return list(look(*args, **kwargs))
     except Exception as error:  # noqa: BLE001 - the boundary: fail closed, whatever went wrong
-        return failed(
-            Finding(
-                check=CRASHED,
-                severity="error",
-                message=f"the check {check.code} crashed: {type(error).__name__}",
-                evidence={"check": check.code, "error": repr(error)[:500]},
-                hint="report this as a bug of wheelfarm, with the wheel",
-            )
-        )
+        return [_crash(check, error)]
 
 
-def _only(finding: Finding) -> list[Finding]:
-    return [finding]
+def _guarded_narrow(
+    check: Check, narrow: Narrow, wheel: OpenedWheel, tag: Tag, context: Context
+) -> Ruling:
+    try:
+        return narrow(wheel, tag, context)
+    except Exception as error:  # noqa: BLE001 - the boundary: fail closed, whatever went wrong
+        return Ruling(tags=frozenset(), findings=(_crash(check, error),))
 
 
-def _no_tag(finding: Finding) -> Ruling:
-    return Ruling(tags=frozenset(), findings=(finding,))
+def _crash(check: Check, error: Exception) -> Finding:
+    return Finding(
+        check=CRASHED,
+        severity="error",
+        message=f"the check {check.code} crashed: {type(error).__name__}",
+        evidence={"check": check.code, "error": repr(error)[:500]},
+        hint="report this as a bug of wheelfarm, with the wheel",
+    )
 
 
 def _distinct(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    seen: dict[str, Finding] = {}
+    """Each finding once: several tags can fall for one reason."""
+    seen: dict[object, Finding] = {}
     for finding in findings:
-        seen.setdefault(repr(finding), finding)
+        reason = (finding.check, finding.severity, finding.member, finding.slice, finding.message)
+        seen.setdefault(reason, finding)
     return tuple(seen.values())

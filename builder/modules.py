@@ -1,7 +1,7 @@
 """Extension modules in a wheel: which files the import system would pick up, and as what.
 
-The suffixes are those of ``_imp.extension_suffixes()`` of CPython and PyPy; the names of entry points
-are those of PEP 489 (``PyInit_``, ``PyInitU_``) and PEP 793 (``PyModExport_``).
+The suffixes are those of ``_imp.extension_suffixes()`` of CPython and PyPy; the names of entry
+points are those of PEP 489 (``PyInit_``, ``PyInitU_``) and PEP 793 (``PyModExport_``).
 """
 
 from __future__ import annotations
@@ -47,7 +47,12 @@ _FREE: Final[Mapping[str, SuffixKind]] = {
     ".so": "plain",
     ".pyd": "plain",
 }
-_ARCH_WORDS: Final = {"i386": "i686", "arm": "armv7l", "powerpc64le": "ppc64le", "powerpc64": "ppc64"}
+_ARCH_WORDS: Final = {
+    "i386": "i686",
+    "arm": "armv7l",
+    "powerpc64le": "ppc64le",
+    "powerpc64": "ppc64",
+}
 # CPython wrote -linux-gnu on musl too, until 3.10 (python/cpython issue 87278).
 _FIRST_MUSL_SUFFIX: Final = 10
 
@@ -56,8 +61,8 @@ _FIRST_MUSL_SUFFIX: Final = 10
 class Suffix:
     """What a file's suffix says of the interpreter that would import it.
 
-    `interpreter` and `abi` are tags (``cp312``, ``cp313t``, ``pypy310_pp73``), None where any will do.
-    `system` is ``darwin``, ``linux-gnu``, ``linux-musl``, ``windows`` …, None where it is not said.
+    `interpreter` and `abi` are tags (``cp312``, ``cp313t``), None where any will do. `system` is
+    ``darwin``, ``linux-gnu``, ``linux-musl``, ``windows`` …, None where it is not said.
     """
 
     text: str

@@ -27,6 +27,7 @@ from packaging.utils import (
     canonicalize_name,
     parse_wheel_filename,
 )
+from packaging.version import InvalidVersion, Version
 
 from builder.binaries.image import Binary, ElfFile, MachFile
 from builder.binaries.read import looks_like_binary, read_binary
@@ -118,7 +119,7 @@ class OpenedWheel:
 
     @cached_property
     def mach(self) -> tuple[tuple[Member, MachFile], ...]:
-        """The Mach-O members that a loader takes, each with its file: no objects, no debug files."""
+        """The Mach-O members that a loader takes, each with its file; no debug files."""
         return tuple(
             (m, m.binary)
             for m in self.binaries
@@ -188,8 +189,7 @@ def parse_name(filename: str) -> tuple[str, str, BuildTag, frozenset[Tag]]:
     Raises RefusedWheelError with a finding of ``wheel-filename``.
     """
     try:
-        if len(filename) > _MAX_NAME or not filename.isprintable():
-            raise MalformedError("the name is too long, or not printable")
+        _check_readable(filename)
         claimed = parse_tag_set("-".join(filename.removesuffix(".whl").rsplit("-", 3)[-3:]))
         name, version, build, _ = parse_wheel_filename(filename)
         for tag in claimed:
@@ -198,6 +198,11 @@ def parse_name(filename: str) -> tuple[str, str, BuildTag, frozenset[Tag]]:
         message = f"the file's name is not that of a wheel: {str(error)[:300]}"
         raise refused("wheel-filename", message, hint=_HINT_NAME) from error
     return name, str(version), build, claimed
+
+
+def _check_readable(filename: str) -> None:
+    if len(filename) > _MAX_NAME or not filename.isprintable():
+        raise MalformedError("it is too long, or not printable")
 
 
 def refused(
@@ -250,9 +255,7 @@ def _read_members(
         yield member
 
 
-def _read_member(
-    file: BinaryIO, entry: Entry, offset: int, *, keep: bool
-) -> tuple[Member, bytes]:
+def _read_member(file: BinaryIO, entry: Entry, offset: int, *, keep: bool) -> tuple[Member, bytes]:
     digest, head, data = hashlib.sha256(), b"", bytearray()
     for piece in unpacked(file, entry, offset):
         digest.update(piece)
@@ -314,12 +317,10 @@ def _rows(data: bytes) -> Iterator[RecordRow]:
 def names_agree(folder: str, name: str, version: str) -> bool:
     """Whether ``NAME-VERSION.dist-info`` says the same as a normalised name and a version."""
     found = re.fullmatch(r"(.+?)-([^-]+)\.dist-info", folder)
-    return bool(found) and _same(found[1], found[2], name, version) if found else False
+    return found is not None and _same(found[1], found[2], name, version)
 
 
 def _same(name: str, version: str, other_name: str, other_version: str) -> bool:
-    from packaging.version import InvalidVersion, Version  # noqa: PLC0415
-
     try:
         same_version = Version(version.replace("_", "+", 1)) == Version(other_version)
     except InvalidVersion:

@@ -13,7 +13,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -119,14 +119,14 @@ def unpacked(file: BinaryIO, entry: Entry, data_offset: int) -> Iterator[bytes]:
 
 
 def refusal(
-    message: str, member: str | None = None, evidence: dict[str, JSON] | None = None
+    message: str, member: str | None = None, evidence: Mapping[str, JSON] | None = None
 ) -> RefusedWheelError:
     """The error for one rule of the container that is broken."""
     return RefusedWheelError((_problem(message, member, evidence),))
 
 
 def _problem(
-    message: str, member: str | None = None, evidence: dict[str, JSON] | None = None
+    message: str, member: str | None = None, evidence: Mapping[str, JSON] | None = None
 ) -> Finding:
     return Finding(
         check=CODE,
@@ -174,7 +174,7 @@ def _check_end(end: _End, at: int, limits: Limits) -> None:
     if end.directory_offset + end.directory_size != at:
         raise refusal("the central directory does not lie right before the end record")
     if end.count > limits.members or end.directory_size > limits.directory:
-        evidence: dict[str, JSON] = {"members": end.count, "limit": limits.members}
+        evidence = {"members": end.count, "limit": limits.members}
         raise refusal("the archive has more members than are read", evidence=evidence)
 
 
@@ -202,7 +202,7 @@ def _read_directory(file: BinaryIO, end: _End) -> tuple[Entry, ...]:
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as error:
         raise refusal(f"the central directory is malformed: {str(error)[:200]}") from error
     if len(infos) != end.count:
-        evidence: dict[str, JSON] = {"declared": end.count, "actual": len(infos)}
+        evidence = {"declared": end.count, "actual": len(infos)}
         raise refusal("the central directory does not hold what it declares", evidence=evidence)
     return tuple(sorted(map(_entry, infos), key=lambda entry: entry.offset))
 
@@ -257,12 +257,10 @@ def _unsafe_path(path: str) -> bool:
     )
 
 
-def _size_problems(
-    file: BinaryIO, entries: tuple[Entry, ...], limits: Limits
-) -> Iterator[Finding]:
+def _size_problems(file: BinaryIO, entries: tuple[Entry, ...], limits: Limits) -> Iterator[Finding]:
     for entry in entries:
         if entry.size > limits.member:
-            evidence: dict[str, JSON] = {"size": entry.size, "limit": limits.member}
+            evidence = {"size": entry.size, "limit": limits.member}
             yield _problem("the member is larger than is read", entry.path, evidence)
     total, packed = sum(entry.size for entry in entries), _size_of(file)
     if total > limits.total:
@@ -301,9 +299,9 @@ def _check_local_header(file: BinaryIO, entry: Entry) -> int:
     if magic != b"PK\x03\x04" or (flags, method) != (entry.flags, entry.method):
         raise refusal("the local header and the central directory disagree", entry.path)
     if not (agrees and named):
-        evidence: dict[str, JSON] = {"local_name": repr(names[:name_length])[:200]}
+        evidence = {"local_name": repr(names[:name_length])[:200]}
         raise refusal("the local header and the central directory disagree", entry.path, evidence)
-    return entry.offset + _LOCAL.size + name_length + extra_length
+    return entry.offset + _LOCAL.size + len(names)
 
 
 def _zip64_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:

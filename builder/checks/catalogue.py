@@ -74,11 +74,13 @@ OPENING: Final[Mapping[str, str]] = {
 
 CRASHED: Final = "check-crashed"
 INEXPRESSIBLE: Final = "tag-set"
+MISNAMED: Final = "content-name"
 JUDGING: Final[Mapping[str, str]] = {
     CRASHED: "Every check came to its end",
     INEXPRESSIBLE: "One file name can say exactly the tags that hold",
+    MISNAMED: "A published wheel's build tag is the digest of its content",
 }
-"""Codes that the judge itself gives."""
+"""Codes that the judge itself, and `builder.verify`, give."""
 
 TITLES: Final[Mapping[str, str]] = {
     **OPENING,

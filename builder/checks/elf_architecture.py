@@ -30,7 +30,7 @@ _LINUX: Final = (GlibcPlatform, MuslPlatform, LinuxPlatform, AndroidPlatform)
 
 
 def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
-    """A warning for each ELF file that no tag of the wheel can load, such as one in a macOS wheel."""
+    """A warning for each ELF file in a wheel for macOS alone, where nothing can load it."""
     platforms = [parse_platform(tag.platform) for tag in wheel.claimed]
     if not any(isinstance(platform, MacPlatform) for platform in platforms):
         return

@@ -86,7 +86,7 @@ def _reason(file: ModuleFile, tag: Tag, better: frozenset[Tag]) -> Finding:
         check=CODE,
         severity="error",
         member=file.member.path,
-        message=f"{tag.interpreter}-{tag.abi} on {tag.platform} does not import `{file.suffix.text}`",
+        message=f"`{tag}` does not import a file that ends with `{file.suffix.text}`",
         evidence={
             "claimed": str(tag),
             "suffix": file.suffix.text,

@@ -29,7 +29,7 @@ TITLE: Final = "No ELF file needs a newer or another libc than the tag says"
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
-    """`tag` raised to the glibc that the wheel needs; ``linux_ARCH`` made exact; none for a wrong libc.
+    """`tag` raised to the glibc that is needed; ``linux_ARCH`` made exact; none for a wrong libc.
 
     The floor is the GLIBC version itself (PEP 600 has one tag for each), or that of the first
     policy that grants the other symbols and libraries, whichever is newer.
@@ -45,9 +45,7 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
     return holds(tag)
 
 
-def _without(
-    wheel: OpenedWheel, tag: Tag, uses: Callable[[ElfFile], bool], libc: str
-) -> Ruling:
+def _without(wheel: OpenedWheel, tag: Tag, uses: Callable[[ElfFile], bool], libc: str) -> Ruling:
     wrong = tuple(_wrong_libc(m, f, tag, libc) for m, f in wheel.elf if uses(f))
     return Ruling(tags=frozenset(), findings=wrong) if wrong else holds(tag)
 

@@ -32,7 +32,7 @@ def is_python_on_mac(dependency: str) -> bool:
 
 
 def libpython_of(wheel: OpenedWheel) -> tuple[tuple[Member, str], ...]:
-    """The members that load an interpreter's library which the wheel does not bring, and its name."""
+    """The members that load an interpreter's library from outside, each with its name."""
     found = [
         (member, name)
         for member, file in wheel.elf

@@ -1,6 +1,6 @@
 """What PEP 513 and its successors let a Linux wheel take from the system: auditwheel's tables.
 
-The tables are read as data; auditwheel itself is not imported, which would cost a fifth of a second.
+The tables are read as data; auditwheel itself is not imported, which would take long.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ _MUSL_ARCH: Final = {"i686": "x86", "armv7l": "armv7"}
 _LOADER: Final = re.compile(r"ld-linux[A-Za-z0-9_.-]*|ld64\.so\.[12]|ld-musl-[a-z0-9_]+\.so\.1")
 _MUSL_LIBC: Final = re.compile(r"libc\.musl-[a-z0-9_]+\.so\.1|ld-musl-[a-z0-9_]+\.so\.1|libc\.so")
 _LIBPYTHON: Final = re.compile(r"libpython\d+(\.\d+)?[a-z]*\.so[0-9.]*|libpypy\d[\w.-]*\.so[0-9.]*")
+# The private symbols that the tables list for libc itself bear versions, which say the same; what
+# is left of them are weak references (Rust's __cxa_thread_atexit_impl), which do no harm.
+_VERSIONED_LIBC: Final = frozenset({"libc.so.6", "libm.so.6", "libpthread.so.0"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """One manylinux policy for one architecture.
 
-    `libraries` are what every such system has; `symbols` maps a family (``GLIBCXX``) to its versions;
-    `private` maps a library to symbols of it that must not be used.
+    `libraries` are what every such system has; `symbols` maps a family (``GLIBCXX``) to its
+    versions; `private` maps a library to symbols of it that must not be used.
     """
 
     version: GlibcVersion
@@ -121,8 +124,10 @@ def _policy(row: dict[str, Any], arch: str) -> Policy:
 
 
 def _library_need(file: ElfFile, name: str, policies: tuple[Policy, ...]) -> Need | None:
+    private_of_libc = name in _VERSIONED_LIBC
     for policy in policies:
         private = policy.private.get(name, frozenset()) & file.undefined
+        private = frozenset() if private_of_libc else private
         if name in policy.libraries and not private:
             return Need(library=name, what=name, floor=policy.version)
     return None  # a library outside every policy is the business of elf-linkage

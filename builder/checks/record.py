@@ -6,13 +6,14 @@ import base64
 import binascii
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
 from builder.checks.check import Check
 from builder.checks.context import Context
 from builder.wheel import Member, OpenedWheel, RecordRow, record_hash
+from store.digest import JSON
 from store.verdict import Finding
 
 CODE: Final = "record"
@@ -51,8 +52,8 @@ def _row_problems(wheel: OpenedWheel, member: Member, row: RecordRow) -> Iterato
         evidence = {"recorded": row.hash[:200], "actual": record_hash(member.sha256)}
         yield _problem(member.path, "the file does not have the hash that RECORD gives", evidence)
     if row.size and row.size != str(member.size):
-        evidence = {"recorded": row.size[:40], "actual": member.size}
-        yield _problem(member.path, "the file does not have the size that RECORD gives", evidence)
+        sizes: Mapping[str, JSON] = {"recorded": row.size[:40], "actual": member.size}
+        yield _problem(member.path, "the file does not have the size that RECORD gives", sizes)
 
 
 def _exempt(wheel: OpenedWheel, path: str) -> bool:
@@ -71,7 +72,7 @@ def _true_hash(wheel: OpenedWheel, member: Member, text: str) -> bool:
     return hashlib.new(algorithm, wheel.read(member.path, member.size)).digest() == stated
 
 
-def _problem(path: str, message: str, evidence: dict[str, str | int]) -> Finding:
+def _problem(path: str, message: str, evidence: Mapping[str, JSON]) -> Finding:
     return Finding(
         check=CODE,
         severity="error",

@@ -17,7 +17,7 @@ TITLE: Final = "Root-Is-Purelib is false where there are binaries"
 
 
 def conclude(wheel: OpenedWheel, tags: frozenset[Tag], _context: Context) -> Iterator[Finding]:
-    """An error when the header is missing, is no boolean, or sends binaries to purelib (PEP 427)."""
+    """An error when the header is missing, no boolean, or sends binaries to purelib (PEP 427)."""
     stated = wheel.header("Root-Is-Purelib")
     right = root_is_purelib(wheel, tags)
     if [text.lower() for text in stated] != [right]:

@@ -20,7 +20,9 @@ TITLE: Final = "Windows extension modules are in Windows wheels only"
 
 def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
     """An error for a .pyd that no claimed platform imports; a warning for PE that is not read."""
-    windows = any(isinstance(parse_platform(tag.platform), WindowsPlatform) for tag in wheel.claimed)
+    windows = any(
+        isinstance(parse_platform(tag.platform), WindowsPlatform) for tag in wheel.claimed
+    )
     for member in wheel.members.values():
         module = member.name.lower().endswith(".pyd")
         if module and not windows:
