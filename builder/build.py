@@ -119,7 +119,7 @@ def context_of(built: BuiltWheel) -> Context:
         "compiler log": built.attempted_modules,
         "recipe": frozenset(recipe.expect_extension_modules),
     }
-    expected.update(request.siblings)
+    expected.update({str(sibling): names for sibling, names in request.siblings.items()})
     return Context(
         target=fingerprint_of(target),
         target_tags=frozenset(target.supported_tags()),

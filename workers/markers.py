@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from packaging.markers import Environment, Marker
+from packaging.markers import Marker
 
 from store.target import Target
 
@@ -12,7 +12,7 @@ _PLATFORM: Final = {"macos": ("darwin", "Darwin"), "linux": ("linux", "Linux")}
 _IMPLEMENTATION: Final = {"cpython": "CPython", "pypy": "PyPy"}
 
 
-def marker_environment(target: Target) -> Environment:
+def marker_environment(target: Target) -> dict[str, str]:
     """The marker variables of an environment on `target`.
 
     What a Target does not fix is given its lowest value: the micro version is 0, and the kernel's
@@ -22,21 +22,21 @@ def marker_environment(target: Target) -> Environment:
     major, minor = interpreter.version_info
     full = f"{major}.{minor}.0" if interpreter.version.count(".") < 2 else interpreter.version
     sys_platform, system = _PLATFORM[target.baseline.os]
-    return Environment(
-        implementation_name=interpreter.implementation,
-        implementation_version=full,
-        os_name="posix",
-        platform_machine=target.arch,
-        platform_python_implementation=_IMPLEMENTATION.get(
+    return {
+        "implementation_name": interpreter.implementation,
+        "implementation_version": full,
+        "os_name": "posix",
+        "platform_machine": target.arch,
+        "platform_python_implementation": _IMPLEMENTATION.get(
             interpreter.implementation, interpreter.implementation
         ),
-        platform_release="",
-        platform_system=system,
-        platform_version="",
-        python_full_version=full,
-        python_version=f"{major}.{minor}",
-        sys_platform=sys_platform,
-    )
+        "platform_release": "",
+        "platform_system": system,
+        "platform_version": "",
+        "python_full_version": full,
+        "python_version": f"{major}.{minor}",
+        "sys_platform": sys_platform,
+    }
 
 
 def applies(marker: Marker | None, target: Target) -> bool:

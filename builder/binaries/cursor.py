@@ -16,8 +16,14 @@ from builder.errors import BinaryError
 ByteOrder = Literal["<", ">"]
 """Little or big endian, as struct writes them."""
 
-_WORK_FOR_EACH_BYTE: Final = 16
+# One unit is some 12 ns. Of 1,500 honest libraries the dearest took 0.4 units for each of its
+# bytes; the largest, of 117 MB, took 4.6 million.
+_WORK_FOR_EACH_BYTE: Final = 4
 _WORK_AT_LEAST: Final = 1 << 16
+_WORK_AT_MOST: Final = 1 << 28
+_ROW: Final = 8
+STEP: Final = 16
+"""Units for a name, or for one step along a chain of records."""
 # Most names fit the first window; a longer one is tried again with the next, so that a reader
 # copies little, and never more than some sixteen times what it was paid for.
 _NAME_WINDOWS: Final = (1 << 8, 1 << 12, 1 << 16, 1 << 20)
@@ -25,16 +31,16 @@ _LONGEST_ULEB: Final = 10  # bytes, which hold 64 bits (DWARF 5, section 7.6)
 
 
 class Budget:
-    """Work that reading may still cost: one unit for a table row, or for a byte of a name.
+    """Work that reading may still cost, in units: a byte of a name is one, a table row eight.
 
-    An honest file needs less than its own size; names that share their bytes (the tails of a
-    string table, the prefixes of an export trie) can need some times more.
+    What is allowed grows with the file, up to a limit. Names that share their bytes (the tails of
+    a string table, the prefixes of an export trie) can cost more than they take up.
     """
 
     __slots__ = ("allowed", "left")
 
     def __init__(self, size: int) -> None:
-        self.allowed = _WORK_AT_LEAST + _WORK_FOR_EACH_BYTE * size
+        self.allowed = min(_WORK_AT_LEAST + _WORK_FOR_EACH_BYTE * size, _WORK_AT_MOST)
         self.left = self.allowed
 
     @property
@@ -77,6 +83,19 @@ class Region:
                 f"{what} reaches {offset + size - len(self.view)} bytes beyond its end", offset
             )
 
+    def ordered(self, order: ByteOrder) -> Region:
+        """The same bytes, read in another byte order."""
+        return Region(view=self.view, base=self.base, order=order, budget=self.budget)
+
+    def accounted(self) -> Region:
+        """The same bytes, with a budget of their own."""
+        budget = Budget(len(self.view))
+        return Region(view=self.view, base=self.base, order=self.order, budget=budget)
+
+    def spend(self, units: int, offset: int) -> None:
+        """Pay for work that what stands at `offset` causes."""
+        self.budget.spend(units, offset=self.base + offset)
+
     def part(self, offset: int, size: int, what: str) -> Region:
         """The run of `size` bytes at `offset`."""
         self.need(offset, size, what)
@@ -103,7 +122,7 @@ class Region:
         """`count` rows of one layout, one after another from `offset` on."""
         size = count * struct.calcsize(self.order + layout)
         self.need(offset, size, what)
-        self.budget.spend(count, offset=self.base + offset)
+        self.spend(_ROW * count, offset)
         return struct.iter_unpack(self.order + layout, self.view[offset : offset + size])
 
     def text(self, offset: int, what: str) -> str:
@@ -115,7 +134,7 @@ class Region:
         for window in _NAME_WINDOWS:
             head, end, _ = bytes(self.view[offset : offset + window]).partition(b"\0")
             if end:
-                self.budget.spend(len(head) + 1, offset=self.base + offset)
+                self.spend(STEP + len(head), offset)
                 return head
         raise self.error(f"{what} has no end inside its table, or is longer than 1 MiB", offset)
 

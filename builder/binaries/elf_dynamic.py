@@ -6,17 +6,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from builder.binaries.cursor import Region
+from builder.binaries.cursor import STEP, Region
 from builder.binaries.elf_layout import PT_DYNAMIC, Layout, Segment, mapped
 from builder.errors import BinaryError
 
 _DT_NEEDED: Final = 1
+_DT_PLTRELSZ: Final = 2
 _DT_HASH: Final = 4
 _DT_STRTAB: Final = 5
 _DT_SYMTAB: Final = 6
+_DT_RELA: Final = 7
+_DT_RELASZ: Final = 8
 _DT_STRSZ: Final = 10
 _DT_SONAME: Final = 14
 _DT_RPATH: Final = 15
+_DT_REL: Final = 17
+_DT_RELSZ: Final = 18
+_DT_PLTREL: Final = 20
+_DT_JMPREL: Final = 23
 _DT_RUNPATH: Final = 29
 _DT_GNU_HASH: Final = 0x6FFFFEF5
 _DT_VERNEED: Final = 0x6FFFFFFE
@@ -29,6 +36,7 @@ class Dynamic:
     """What the dynamic segment says; all empty in a static file.
 
     `symbols`, `hash_table` and `gnu_hash_table` run to the end of the segment that holds them.
+    `relocations` are (table, bytes of one entry) of DT_REL, DT_RELA and DT_JMPREL.
     """
 
     soname: str | None = None
@@ -41,6 +49,7 @@ class Dynamic:
     symbols_address: int | None = None
     hash_table: Region | None = None
     gnu_hash_table: Region | None = None
+    relocations: tuple[tuple[Region, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +112,18 @@ def _read(entries: _Entries) -> Dynamic:
         symbols_address=entries.last(_DT_SYMTAB),
         hash_table=entries.place(_DT_HASH, "DT_HASH"),
         gnu_hash_table=entries.place(_DT_GNU_HASH, "DT_GNU_HASH"),
+        relocations=tuple(_read_relocations(entries)),
     )
+
+
+def _read_relocations(entries: _Entries) -> Iterator[tuple[Region, int]]:
+    pointer = entries.layout.bits // 8
+    plt_words = 2 if entries.last(_DT_PLTREL) == _DT_REL else 3
+    kinds = ((_DT_REL, _DT_RELSZ, 2), (_DT_RELA, _DT_RELASZ, 3))
+    for tag, size_tag, words in (*kinds, (_DT_JMPREL, _DT_PLTRELSZ, plt_words)):
+        size = entries.last(size_tag)
+        if size and (table := entries.place(tag, "relocations")) is not None:
+            yield table.part(0, size, "relocations"), words * pointer
 
 
 def _read_names(entries: _Entries) -> Region | None:
@@ -132,16 +152,14 @@ def _read_version_needs(entries: _Entries, names: Region | None) -> dict[str, fr
     if table is None:
         return {}
     count = entries.last(_DT_VERNEEDNUM) or 0
-    needs: dict[str, frozenset[str]] = {}
+    needs: dict[str, set[str]] = {}
     for offset in _chain(table, 0, 12, count, "DT_VERNEED"):
         _, versions, library, first, _ = table.unpack("HHIII", offset, "DT_VERNEED")
-        wanted = frozenset(
-            _name(names, table.unpack("IHHII", at, "a version need")[3], "a version need")
-            for at in _chain(table, offset + first, 12, versions, "a version need")
-        )
-        name = _name(names, library, "DT_VERNEED")
-        needs[name] = needs.get(name, frozenset()) | wanted
-    return needs
+        wanted = needs.setdefault(_name(names, library, "DT_VERNEED"), set())
+        for at in _chain(table, offset + first, 12, versions, "a version need"):
+            (version,) = table.unpack("I", at + 8, "a version need")
+            wanted.add(_name(names, version, "a version need"))
+    return {library: frozenset(versions) for library, versions in needs.items()}
 
 
 def _chain(table: Region, start: int, link: int, count: int, what: str) -> Iterator[int]:
@@ -151,7 +169,7 @@ def _chain(table: Region, start: int, link: int, count: int, what: str) -> Itera
     """
     offset = start
     for left in range(count, 0, -1):
-        table.budget.spend(1, offset=table.base + offset)
+        table.spend(STEP, offset)
         yield offset
         (step,) = table.unpack("I", offset + link, what)
         if (step == 0) != (left == 1) or 0 < step < _VERNEED_SIZE:

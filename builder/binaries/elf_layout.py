@@ -17,6 +17,8 @@ _SHT_NOBITS: Final = 8
 # PT_LOAD, DYNAMIC, INTERP, NOTE, PHDR, TLS: what a loader reads. Others only describe.
 _READ_BY_LOADER: Final = frozenset({1, 2, 3, 4, 6, 7})
 _PN_XNUM: Final = 0xFFFF
+_MOST_SEGMENTS: Final = 1 << 16
+_MOST_SECTIONS: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +78,8 @@ def read_segments(layout: Layout) -> tuple[Segment, ...]:
     row = "IIQQQQQQ" if layout.bits == 64 else "8I"
     if count and layout.segment_size != (56 if layout.bits == 64 else 32):
         raise layout.file.error(f"program headers of {layout.segment_size} bytes", 0)
+    if count > _MOST_SEGMENTS:
+        raise layout.file.error(f"{count} program headers", layout.segments_offset)
     rows = layout.file.rows(row, layout.segments_offset, count, "the program header table")
     return tuple(_segment(layout, fields) for fields in rows)
 
@@ -101,6 +105,8 @@ def read_sections(layout: Layout) -> tuple[Section, ...]:
         return ()
     # More sections than 16 bits can count are counted in the first one (gABI chapter 4).
     count = layout.section_count or _first_section(layout).size
+    if count > _MOST_SECTIONS:
+        raise layout.file.error(f"{count} section headers", layout.sections_offset)
     return tuple(_section_rows(layout, count))
 
 

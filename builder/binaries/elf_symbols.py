@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from builder.binaries.cursor import Region
+from builder.binaries.cursor import STEP, Region
 from builder.binaries.elf_dynamic import Dynamic
 from builder.binaries.elf_layout import SHT_DYNSYM, SHT_SYMTAB, Layout, Section
 
@@ -33,12 +33,8 @@ def read_dynamic_symbols(
     """The symbols that the dynamic loader sees. Raises BinaryError."""
     if dynamic.symbols is None or dynamic.names is None:
         return Symbols(exports=frozenset(), undefined=frozenset())
-    counts = (
-        _count_by_hash(layout, dynamic.hash_table),
-        _count_by_gnu_hash(layout, dynamic.gnu_hash_table),
-        _count_by_section(layout, sections, dynamic.symbols_address),
-    )
-    return _read_table(layout, dynamic.symbols, max(counts), dynamic.names)
+    count = _count(layout, sections, dynamic)
+    return _read_table(layout, dynamic.symbols, count, dynamic.names)
 
 
 def read_object_symbols(layout: Layout, sections: tuple[Section, ...]) -> Symbols:
@@ -58,10 +54,25 @@ def _entry_size(layout: Layout) -> int:
     return 24 if layout.bits == 64 else 16
 
 
-def _count_by_hash(layout: Layout, table: Region | None) -> int:
+def _count(layout: Layout, sections: tuple[Section, ...], dynamic: Dynamic) -> int:
+    """How many dynamic symbols there are, which nothing in the dynamic segment says outright.
+
+    Some linkers leave undefined symbols out of a DT_GNU_HASH that is otherwise empty, so it is
+    asked last: after DT_HASH, and beside the section headers or, without those, relocations.
+    """
+    if (by_hash := _count_by_hash(layout, dynamic.hash_table)) is not None:
+        return by_hash
+    by_gnu_hash = _count_by_gnu_hash(layout, dynamic.gnu_hash_table)
+    by_section = _count_by_section(layout, sections, dynamic.symbols_address)
+    if by_section is None:
+        return max(by_gnu_hash, _count_by_relocations(layout, dynamic))
+    return max(by_gnu_hash, by_section)
+
+
+def _count_by_hash(layout: Layout, table: Region | None) -> int | None:
     """DT_HASH has one chain link for each symbol."""
     if table is None:
-        return 0
+        return None
     wide = layout.bits == 64 and layout.machine in _WIDE_HASH
     count: int = table.unpack("QQ" if wide else "II", 0, "DT_HASH")[1]
     return count
@@ -86,18 +97,29 @@ def _chain_length(table: Region, offset: int) -> int:
     links = (table.size - offset) // 4
     for length in range(1, links + 1):
         (link,) = table.unpack("I", offset + 4 * (length - 1), "DT_GNU_HASH")
-        table.budget.spend(1, offset=table.base + offset)
+        table.spend(STEP, offset)
         if link & 1:
             return length
     raise table.error("a chain of DT_GNU_HASH has no end", min(offset, table.size))
 
 
-def _count_by_section(layout: Layout, sections: tuple[Section, ...], address: int | None) -> int:
-    """Some linkers leave undefined symbols out of an otherwise empty DT_GNU_HASH."""
+def _count_by_section(
+    layout: Layout, sections: tuple[Section, ...], address: int | None
+) -> int | None:
     for section in sections:
         if section.kind == SHT_DYNSYM and section.address == address:
             return section.size // _entry_size(layout)
-    return 0
+    return None
+
+
+def _count_by_relocations(layout: Layout, dynamic: Dynamic) -> int:
+    """One more than the highest symbol that a relocation names, in the high part of r_info."""
+    shift, highest = (32 if layout.bits == 64 else 8), 0
+    for table, size in dynamic.relocations:
+        row = f"{layout.word * 2}{size - layout.bits // 4}x"
+        infos = (info for _, info in table.rows(row, 0, table.size // size, "relocations"))
+        highest = max(highest, max(infos, default=0) >> shift)
+    return highest + 1
 
 
 def _read_table(layout: Layout, table: Region, count: int, names: Region) -> Symbols:

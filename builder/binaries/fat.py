@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from builder.binaries.cursor import Region
+from builder.binaries.cursor import Region, region_of
+from builder.binaries.macho_header import (
+    ABI64,
+    CPU_ARM,
+    MachHeader,
+    arch_name,
+    read_header,
+    without_capabilities,
+)
 from builder.errors import BinaryError
 
 FAT_MAGIC: Final = 0xCAFEBABE
@@ -20,19 +28,20 @@ FAT_MAGIC_64: Final = 0xCAFEBABF
 MOST_SLICES: Final = 42
 """A Java class file starts like a fat file; its version, 45 and up, stands where the count is."""
 
-_CAPABILITIES: Final = 0xFF000000
 _LARGEST_ALIGN: Final = 15  # 2^15, MAXSECTALIGN of cctools
+_PAGE: Final = 12  # 2^12 bytes, and on ARM
+_ARM_PAGE: Final = 14
+_BEYOND_32_BITS: Final = 1 << 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FatEntry:
     """One row of a fat file's table; `offset` and `size` in bytes, `align` a power of two.
 
-    `cpu_subtype` is without its capability bits.
+    `cpu` is CPU type and subtype, without capability bits.
     """
 
-    cpu_type: int
-    cpu_subtype: int
+    cpu: tuple[int, int]
     offset: int
     size: int
     align: int
@@ -53,20 +62,61 @@ def read_fat_table(file: Region) -> tuple[FatEntry, ...]:
     for entry in entries:
         _check_place(file, entry, table_end)
     _check_apart(entries)
-    _check_distinct(entries)
+    _check_distinct([entry.cpu for entry in entries])
     return entries
 
 
-def without_capabilities(cpu_subtype: int) -> int:
-    """A CPU subtype without the bits that say what the program asks of the loader."""
-    return cpu_subtype & ~_CAPABILITIES
+def merge_slices(thin_files: Sequence[bytes]) -> bytes:
+    """One fat file of the given thin ones, the same bytes as lipo's, in whatever order they come.
+
+    Raises BinaryError when one is no thin Mach-O file, when two are of one architecture, when there
+    are none or more than 42, and beyond the 4 GiB that 32-bit offsets reach.
+    """
+    if not 0 < len(thin_files) <= MOST_SLICES:
+        raise BinaryError(f"a fat file of {len(thin_files)} slices")
+    thin = sorted(((_header_of(data), data) for data in thin_files), key=lambda one: _rank(one[0]))
+    _check_distinct([header.cpu for header, _ in thin])
+    offsets = _lay_out(thin)
+    whole = bytearray(struct.pack(">II", FAT_MAGIC, len(thin)))
+    for (header, data), offset in zip(thin, offsets, strict=True):
+        cpu = (header.cpu_type, header.cpu_subtype)
+        whole += struct.pack(">5I", *cpu, offset, len(data), _page_of(header))
+    for (_, data), offset in zip(thin, offsets, strict=True):
+        whole += bytes(offset - len(whole)) + data
+    return bytes(whole)
+
+
+def _header_of(data: bytes) -> MachHeader:
+    return read_header(region_of(data, ">"))
+
+
+def _rank(header: MachHeader) -> tuple[bool, int, int, int]:
+    """lipo's order: 64-bit ARM last, else by alignment; then by CPU type and subtype."""
+    is_arm64 = header.cpu_type == CPU_ARM | ABI64
+    return is_arm64, _page_of(header), *header.cpu
+
+
+def _page_of(header: MachHeader) -> int:
+    return _ARM_PAGE if header.cpu_family == CPU_ARM else _PAGE
+
+
+def _lay_out(thin: Sequence[tuple[MachHeader, bytes]]) -> list[int]:
+    """Where each slice starts: behind the one before it, at a page of its architecture."""
+    offsets, end = [], 8 + 20 * len(thin)
+    for header, data in thin:
+        page = 1 << _page_of(header)
+        start = -(-end // page) * page
+        offsets.append(start)
+        end = start + len(data)
+    if end >= _BEYOND_32_BITS:
+        raise BinaryError("a fat file of 4 GiB or more")
+    return offsets
 
 
 def _entry(row: tuple[int, ...]) -> FatEntry:
     cpu_type, subtype, offset, size, align = row[:5]
     return FatEntry(
-        cpu_type=cpu_type,
-        cpu_subtype=without_capabilities(subtype),
+        cpu=(cpu_type, without_capabilities(subtype)),
         offset=offset,
         size=size,
         align=align,
@@ -88,10 +138,7 @@ def _check_apart(entries: Sequence[FatEntry]) -> None:
             raise BinaryError("two fat slices overlap", offset=after.offset)
 
 
-def _check_distinct(entries: Sequence[FatEntry]) -> None:
-    seen: set[tuple[int, int]] = set()
-    for entry in entries:
-        cpu = (entry.cpu_type, entry.cpu_subtype)
-        if cpu in seen:
-            raise BinaryError("two fat slices of the same architecture", offset=entry.offset)
-        seen.add(cpu)
+def _check_distinct(cpus: Sequence[tuple[int, int]]) -> None:
+    twice = [cpu for cpu in cpus if cpus.count(cpu) > 1]
+    if twice:
+        raise BinaryError(f"two fat slices of {arch_name(twice[0])}")

@@ -10,32 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from builder.binaries.cursor import Budget, ByteOrder, Region, region_of
-from builder.binaries.fat import FatEntry, read_fat_table, without_capabilities
+from builder.binaries.cursor import STEP, Region, region_of
+from builder.binaries.fat import FatEntry, read_fat_table
 from builder.binaries.image import Dependency, DependencyKind, MachFile, MachSlice
+from builder.binaries.macho_header import (
+    CPU_X86,
+    MH_OBJECT,
+    MachHeader,
+    arch_name,
+    read_header,
+)
 from builder.binaries.macho_symbols import SymbolTables, read_symbols
 
 FAT_MAGICS: Final = frozenset({b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf"})
-THIN_MAGICS: Final[dict[bytes, tuple[int, ByteOrder]]] = {
-    b"\xcf\xfa\xed\xfe": (64, "<"),
-    b"\xce\xfa\xed\xfe": (32, "<"),
-    b"\xfe\xed\xfa\xcf": (64, ">"),
-    b"\xfe\xed\xfa\xce": (32, ">"),
-}
-ARCHIVE_MAGIC: Final = b"!<arch>\n"
 
-_ABI64: Final = 0x01000000
-_ARCHES: Final = {
-    (0x00000007, 3): "i386",
-    (0x01000007, 3): "x86_64",
-    (0x01000007, 8): "x86_64h",
-    (0x0100000C, 0): "arm64",
-    (0x0100000C, 2): "arm64e",
-    (0x00000012, 0): "ppc",
-    (0x01000012, 0): "ppc64",
-}
-_ORDERS: Final[dict[int, ByteOrder]] = {7: "<", 12: "<", 18: ">"}
-"""CPU type without its ABI bits (x86, ARM, PowerPC) -> the byte order it runs in."""
+_ARCHIVE_MAGIC: Final = b"!<arch>\n"
 _FILETYPES: Final = {
     1: "MH_OBJECT",
     2: "MH_EXECUTE",
@@ -66,7 +55,6 @@ _PLATFORMS: Final = {
 }
 _LC_REQ_DYLD: Final = 0x80000000
 _LC_SYMTAB: Final = 0x2
-_LC_DYSYMTAB: Final = 0xB
 _LC_ID_DYLIB: Final = 0xD
 _LC_RPATH: Final = 0x1C
 _LC_CODE_SIGNATURE: Final = 0x1D
@@ -83,24 +71,12 @@ _DYLIBS: Final[dict[int, DependencyKind]] = {
     0x23: "upward",
 }
 # Commands that only name a run of link-edit data: code signature, split info, function starts,
-# data in code, DRs, linker options, exports trie, chained fixups, atom info.
-_LINKEDIT_DATA: Final = frozenset({0x1D, 0x1E, 0x26, 0x29, 0x2B, 0x2E, 0x33, 0x34, 0x36})
+# data in code, requirements, optimisation hints, export trie, chained fixups, atom info, function
+# variants and their fixups.
+_LINKEDIT_DATA: Final = frozenset(
+    {0x1D, 0x1E, 0x26, 0x29, 0x2B, 0x2E, 0x33, 0x34, 0x36, 0x37, 0x38}
+)
 _ONLY_ONCE: Final = frozenset({0x2, 0xB, 0xD, 0x1D, 0x22, 0x33, 0x34})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Header:
-    bits: int
-    order: ByteOrder
-    cpu_type: int
-    cpu_subtype: int
-    filetype: int
-    commands: int
-    commands_size: int
-
-    @property
-    def size(self) -> int:
-        return 32 if self.bits == 64 else 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +102,7 @@ def read_macho(data: bytes | memoryview) -> MachFile | None:
 
 
 def _is_archive(file: Region, entry: FatEntry) -> bool:
-    return bytes(file.view[entry.offset : entry.offset + 8]) == ARCHIVE_MAGIC
+    return bytes(file.view[entry.offset : entry.offset + 8]) == _ARCHIVE_MAGIC
 
 
 def _read_entry(file: Region, entry: FatEntry) -> MachSlice:
@@ -134,17 +110,17 @@ def _read_entry(file: Region, entry: FatEntry) -> MachSlice:
 
 
 def _read_slice(raw: Region, entry: FatEntry | None) -> MachSlice:
-    header = _read_header(raw)
+    header = read_header(raw)
     if entry is not None:
         _check_entry(raw, header, entry)
-    whole = Region(view=raw.view, base=raw.base, order=header.order, budget=Budget(raw.size))
+    whole = raw.ordered(header.order).accounted()
     commands = tuple(_read_commands(whole, header))
     _check_once(whole, commands)
     _check_data_inside(whole, commands)
     platform, minimum_os = _read_minimum_os(commands, header)
     symbols = read_symbols(whole, _symbol_tables(header, commands))
     return MachSlice(
-        arch=_arch(header),
+        arch=header.arch,
         offset=whole.base,
         size=whole.size,
         filetype=_FILETYPES.get(header.filetype, f"MH_{header.filetype}"),
@@ -159,38 +135,13 @@ def _read_slice(raw: Region, entry: FatEntry | None) -> MachSlice:
     )
 
 
-def _read_header(raw: Region) -> _Header:
-    magic = bytes(raw.view[:4])
-    if magic not in THIN_MAGICS:
-        raise raw.error("a fat slice is no Mach-O file", 0)
-    bits, order = THIN_MAGICS[magic]
-    region = Region(view=raw.view, base=raw.base, order=order, budget=raw.budget)
-    cpu_type, subtype, filetype, commands, size, _ = region.unpack("6I", 4, "the Mach-O header")
-    if (bits == 64) != bool(cpu_type & _ABI64) or _ORDERS.get(cpu_type & 0xFFFFFF, order) != order:
-        raise raw.error("the Mach-O magic does not fit the CPU type", 4)
-    return _Header(
-        bits=bits,
-        order=order,
-        cpu_type=cpu_type,
-        cpu_subtype=without_capabilities(subtype),
-        filetype=filetype,
-        commands=commands,
-        commands_size=size,
-    )
+def _check_entry(raw: Region, header: MachHeader, entry: FatEntry) -> None:
+    if header.cpu != entry.cpu:
+        claimed = arch_name(entry.cpu)
+        raise raw.error(f"the fat table says {claimed}, the slice says {header.arch}", 4)
 
 
-def _check_entry(raw: Region, header: _Header, entry: FatEntry) -> None:
-    if (header.cpu_type, header.cpu_subtype) != (entry.cpu_type, entry.cpu_subtype):
-        claimed = _ARCHES.get((entry.cpu_type, entry.cpu_subtype), "another CPU")
-        raise raw.error(f"the fat table says {claimed}, the slice says {_arch(header)}", 4)
-
-
-def _arch(header: _Header) -> str:
-    cpu = (header.cpu_type, header.cpu_subtype)
-    return _ARCHES.get(cpu, f"cpu-{header.cpu_type}-{header.cpu_subtype}")
-
-
-def _read_commands(whole: Region, header: _Header) -> Iterator[_Command]:
+def _read_commands(whole: Region, header: MachHeader) -> Iterator[_Command]:
     """The load commands, which must fill their table to its last byte."""
     table = whole.part(header.size, header.commands_size, "the table of load commands")
     alignment, offset = header.bits // 8, 0
@@ -198,7 +149,7 @@ def _read_commands(whole: Region, header: _Header) -> Iterator[_Command]:
         kind, size = table.unpack("II", offset, "a load command")
         if size < 8 or size % alignment:
             raise table.error(f"a load command of {size} bytes", offset)
-        table.budget.spend(1, offset=table.base + offset)
+        table.spend(STEP, offset)
         yield _Command(kind=kind & ~_LC_REQ_DYLD, body=table.part(offset, size, "a load command"))
         offset += size
     if offset != table.size:
@@ -235,7 +186,7 @@ def _check_segment(whole: Region, body: Region, bits: int) -> None:
 
 
 def _read_minimum_os(
-    commands: tuple[_Command, ...], header: _Header
+    commands: tuple[_Command, ...], header: MachHeader
 ) -> tuple[str | None, tuple[int, int, int] | None]:
     """Platform and minimum OS: from LC_BUILD_VERSION, else from LC_VERSION_MIN_*."""
     found = dict(_build_versions(commands)) or dict(_version_minimums(commands, header))
@@ -260,7 +211,7 @@ def _build_versions(
 
 
 def _version_minimums(
-    commands: tuple[_Command, ...], header: _Header
+    commands: tuple[_Command, ...], header: MachHeader
 ) -> Iterator[tuple[str, tuple[int, int, int]]]:
     for command in commands:
         if command.kind in _VERSION_MIN:
@@ -268,9 +219,9 @@ def _version_minimums(
             yield _device_or_simulator(_VERSION_MIN[command.kind], header), _version(minimum)
 
 
-def _device_or_simulator(platform: str, header: _Header) -> str:
+def _device_or_simulator(platform: str, header: MachHeader) -> str:
     """LC_VERSION_MIN_* says the same for both; only a simulator runs on an Intel CPU."""
-    intel = header.cpu_type & 0xFFFFFF == 7
+    intel = header.cpu_family == CPU_X86
     return f"{platform}simulator" if intel and platform != "macos" else platform
 
 
@@ -304,23 +255,28 @@ def _is_signed(commands: tuple[_Command, ...]) -> bool:
     return any(size > 0 for _, size in signatures)
 
 
-def _symbol_tables(header: _Header, commands: tuple[_Command, ...]) -> SymbolTables:
+def _symbol_tables(header: MachHeader, commands: tuple[_Command, ...]) -> SymbolTables:
     by_kind = {command.kind: command.body for command in commands}
     symtab = by_kind.get(_LC_SYMTAB)
     return SymbolTables(
         bits=header.bits,
-        relocatable=header.filetype == 1,
+        relocatable=header.filetype == MH_OBJECT,
         symtab=symtab.unpack("4I", 8, "LC_SYMTAB") if symtab else None,
         trie=_trie_place(by_kind),
     )
 
 
 def _trie_place(by_kind: dict[int, Region]) -> tuple[int, int] | None:
-    """Offset and size of the export trie, if a load command names one."""
-    if (body := by_kind.get(_LC_DYLD_EXPORTS_TRIE)) is not None:
-        offset, size = body.unpack("II", 8, "LC_DYLD_EXPORTS_TRIE")
-    elif (body := by_kind.get(_LC_DYLD_INFO)) is not None:
-        offset, size = body.unpack("II", 40, "LC_DYLD_INFO")
-    else:
-        return None
-    return (offset, size) if size else None
+    """Offset and size of the export trie, if a load command names one.
+
+    As dyld has it, a trie is there when its offset is not zero; an empty one exports nothing.
+    """
+    places = [
+        by_kind[kind].unpack("II", at, "the place of the export trie")
+        for kind, at in ((_LC_DYLD_EXPORTS_TRIE, 8), (_LC_DYLD_INFO, 40))
+        if kind in by_kind
+    ]
+    found = [(offset, size) for offset, size in places if offset]
+    if len(found) > 1:
+        raise by_kind[_LC_DYLD_INFO].error("two export tries", 40)
+    return found[0] if found else None

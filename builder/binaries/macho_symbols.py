@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from builder.binaries.cursor import Region
+from builder.binaries.cursor import STEP, Region
 
 # n_type of an nlist entry: N_STAB 0xe0, N_PEXT 0x10, N_TYPE 0x0e, N_EXT 0x01.
 _UNDEFINED: Final = (0x01, 0x0D)  # N_UNDF and N_PBUD, external
@@ -55,29 +55,38 @@ def read_symbols(whole: Region, tables: SymbolTables) -> Symbols:
 
 
 def _read_symtab(whole: Region, tables: SymbolTables) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the defined and of the undefined external symbols.
+
+    With a trie the defined ones are not wanted. In an object file an undefined symbol with a value
+    is a common one, which the file itself brings; the value is its size.
+    """
     if tables.symtab is None:
         return frozenset(), frozenset()
     offset, count, names_offset, names_size = tables.symtab
     stride = 16 if tables.bits == 64 else 12
     entries = whole.part(offset, count * stride, "the symbol table")
     names = whole.part(names_offset, names_size, "the string table")
-    undefined = frozenset(_names(entries, names, stride, _UNDEFINED))
-    if tables.trie is not None:
-        return frozenset(), undefined
-    return frozenset(_names(entries, names, stride, _DEFINED)), undefined
+    commons: set[str] = set()
+    undefined: set[str] = set()
+    for name, value in _entries(entries, stride, _UNDEFINED):
+        kind = commons if value and tables.relocatable else undefined
+        kind.add(names.text(name, "the name of a symbol"))
+    defined = () if tables.trie is not None else _entries(entries, stride, _DEFINED)
+    found = {names.text(name, "the name of a symbol") for name, _ in defined}
+    return frozenset(found | commons), frozenset(undefined)
 
 
-def _names(entries: Region, names: Region, stride: int, kinds: tuple[int, ...]) -> Iterator[str]:
-    """Names of the entries of these kinds.
+def _entries(table: Region, stride: int, kinds: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Where the name is, and the value, of each named entry of these kinds.
 
     Local symbols can be a hundred times as many, so the kinds are searched as one byte string.
     """
-    types = bytes(entries.view[4::stride])
-    entries.budget.spend(len(types), offset=entries.base)
+    types = bytes(table.view[4::stride])
+    layout = "IBBHQ" if stride == 16 else "IBBHI"
     for match in re.finditer(b"[" + re.escape(bytes(kinds)) + b"]", types):
-        (name,) = entries.unpack("I", match.start() * stride, "a symbol")
+        name, _, _, _, value = table.unpack(layout, match.start() * stride, "a symbol")
         if name:
-            yield names.text(name, "the name of a symbol")
+            yield name, value
 
 
 def _read_trie(trie: Region) -> Iterator[str]:
@@ -85,6 +94,8 @@ def _read_trie(trie: Region) -> Iterator[str]:
 
     Raises BinaryError for a cycle, for a node that has two parents, and for what leaves the trie.
     """
+    if not trie.size:
+        return
     seen = {0}
     todo = [(0, b"")]
     while todo:
@@ -96,7 +107,7 @@ def _read_trie(trie: Region) -> Iterator[str]:
             if child in seen:
                 raise trie.error("a node of the export trie is reached twice", child)
             seen.add(child)
-            trie.budget.spend(len(prefix) + len(edge), offset=trie.base + node)
+            trie.spend(STEP + len(prefix) + len(edge), node)
             todo.append((child, prefix + edge))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from builder.binaries.elf import ELF_MAGIC, read_elf
 from builder.binaries.fat import MOST_SLICES
 from builder.binaries.image import Binary
-from builder.binaries.macho import FAT_MAGICS, THIN_MAGICS, read_macho
+from builder.binaries.macho import FAT_MAGICS, read_macho
+from builder.binaries.macho_header import THIN_MAGICS
 
 
 def looks_like_binary(head: bytes) -> bool:
