@@ -86,7 +86,7 @@ def find_sdist(
     page = _project_page(index_url, name)
     sdists = _sdists_of(page, name, wanted)
     chosen = _choose(sdists, pinned, f"{name}=={version}")
-    return _found(chosen, name, wanted, pinned, index_url)
+    return _found(chosen, pinned, index_url)
 
 
 def fetch_sdist(found: FoundSdist, folder: Path) -> Sdist:
@@ -214,13 +214,13 @@ def _sha256_of(file: DistributionPackage) -> Sha256 | None:
         return None
 
 
-def _found(
-    file: DistributionPackage, name: str, version: Version, pinned: frozenset[Sha256], index: str
-) -> FoundSdist:
+def _found(file: DistributionPackage, pinned: frozenset[Sha256], index_url: str) -> FoundSdist:
+    # Name and version are the file's own spelling: `1` and `1.0` are to be one Source.
+    name, version = parse_sdist_filename(file.filename)
     sha256 = _sha256_of(file) or (next(iter(pinned)) if len(pinned) == 1 else None)
     return FoundSdist(
-        name=canonicalize_name(name), version=str(version), filename=file.filename, url=file.url,
-        sha256=sha256, pinned=pinned, index_url=index,
+        name=name, version=str(version), filename=file.filename, url=file.url,
+        sha256=sha256, pinned=pinned, index_url=index_url,
         yanked=(file.yanked_reason or "") if file.is_yanked else None,
     )  # fmt: skip
 
