@@ -1,1 +1,2 @@
-def lift(x): return x + x
+def lift(x):
+    return x + x
