@@ -8,29 +8,41 @@ interpreter build may be published for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
-from packaging import tags as pep425
 from packaging.tags import Tag
 
-from store.digest import JSON, Sha256
+from store.digest import JSON, Sha256, parse_sha256
 from store.errors import MalformedError
+from store.fields import Fields
+from store.tags import python_tag_of, supported_tags
 
 BaselineKind = Literal["macosx", "manylinux", "musllinux"]
 LibpythonLink = Literal["static", "shared", "framework"]
 
+# What the fields of an identity may look like; labels and file names are made of some of them.
+ARCH_GRAMMAR: Final = r"[a-z][a-z0-9_]{1,31}"
+ISA_GRAMMAR: Final = r"[a-z][a-z0-9_.-]{1,31}"
+VERSION_GRAMMAR: Final = r"3\.[0-9]{1,2}(\.[0-9]{1,3}(a|b|rc)[0-9]{1,3}\+?)?"
+SOABI_GRAMMAR: Final = r"[a-z][A-Za-z0-9_-]{1,99}"
+SUFFIX_GRAMMAR: Final = r"\.([A-Za-z0-9_-]{1,99}\.)?(so|pyd)"
+# Leading zeros would give one baseline two names.
+_NUMBER: Final = r"(0|[1-9][0-9]{0,2})"
+
+_LINKS: Final = frozenset(get_args(LibpythonLink))
+_BUILD_FIELDS: Final = (
+    "build.config_sha256",
+    "build.details_sha256",
+    "build.libpython",
+    "build.libpython_name",
+    "build.libpython_resolves",
+)
 _OS_OF: Final = {"macosx": "macos", "manylinux": "linux", "musllinux": "linux"}
 _LIBC_OF: Final = {"macosx": "libsystem", "manylinux": "glibc", "musllinux": "musl"}
 _SHORT: Final = {"cpython": "cp", "pypy": "pp"}
-# PEP 513, 571 and 599: the names that manylinux had before PEP 600.
-_LEGACY_MANYLINUX: Final = {
-    (2, 5): "manylinux1",
-    (2, 12): "manylinux2010",
-    (2, 17): "manylinux2014",
-}
-_OLDEST_GLIBC_MINOR: Final = {"x86_64": 5, "i686": 5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +76,7 @@ class Interpreter:
     def abi_tag(self) -> str:
         """The version-specific ABI tag of PEP 425: ``cp311``, ``cp313t``, ``pypy311_pp73``."""
         if self.implementation == "pypy":
-            return self.soabi.replace("-", "_")
+            return "_".join(self.soabi.split("-")[:2])
         flags = ("t" if self.free_threaded else "") + ("d" if self.debug else "")
         pymalloc = "m" if self.version_info < (3, 8) else ""
         return f"{self.python_tag}{flags}{pymalloc}"
@@ -125,39 +137,13 @@ class Target:
 
     def supported_tags(self) -> Iterator[Tag]:
         """Every tag that an installer in the target's environment accepts, best first (PEP 425)."""
-        platforms = list(self._platforms())
-        version = self.interpreter.version_info
-        if self.interpreter.implementation == "cpython":
-            yield from pep425.cpython_tags(version, [self.interpreter.abi_tag], platforms)
-        else:
-            yield from pep425.generic_tags(
-                self.interpreter.python_tag, [self.interpreter.abi_tag], platforms
-            )
-        yield from pep425.compatible_tags(version, self.interpreter.python_tag, platforms)
-
-    def _platforms(self) -> Iterator[str]:
-        floor = self.baseline
-        if floor.kind == "macosx":
-            yield from pep425.mac_platforms((floor.major, floor.minor), self.arch)
-        elif floor.kind == "manylinux":
-            yield from self._manylinux_platforms()
-        else:
-            yield from (f"musllinux_1_{minor}_{self.arch}" for minor in range(floor.minor, -1, -1))
-            yield f"linux_{self.arch}"
-
-    def _manylinux_platforms(self) -> Iterator[str]:
-        oldest = _OLDEST_GLIBC_MINOR.get(self.arch, 17)
-        for minor in range(self.baseline.minor, oldest - 1, -1):
-            yield f"manylinux_2_{minor}_{self.arch}"
-            if legacy := _LEGACY_MANYLINUX.get((2, minor)):
-                yield f"{legacy}_{self.arch}"
-        yield f"linux_{self.arch}"
+        return supported_tags(self.interpreter.python_tag, self.interpreter.abi_tag, self.platform)
 
 
 def identity_of(target: Target) -> dict[str, JSON]:
     """The identity fields of `target`, flat, in the words of docs/fingerprint.md.
 
-    Part of the fingerprint: every field here. The three keys that begin with ``build.`` are
+    Part of the fingerprint: every field here. The keys that begin with ``build.`` are
     absent for a portable target.
     """
     fields: dict[str, JSON] = {
@@ -185,13 +171,71 @@ def identity_of(target: Target) -> dict[str, JSON]:
     return fields
 
 
+def target_from_identity(identity: object) -> Target:
+    """The target whose `identity_of` is `identity`, which somebody else may have written.
+
+    Raises MalformedError, with the field's path, unless every field is there, well formed, and
+    in agreement with the others.
+    """
+    fields = Fields(identity)
+    target = Target(
+        interpreter=read_interpreter(fields),
+        build=_read_build(fields),
+        arch=fields.text("arch", ARCH_GRAMMAR),
+        baseline=fields.parsed("baseline", parse_baseline),
+        isa=None if fields.absent("isa") else fields.text("isa", ISA_GRAMMAR),
+    )
+    for name, value in (("os", target.baseline.os), ("libc", target.baseline.libc)):
+        fields.choice(name, {value})
+    fields.done()
+    return target
+
+
+def read_interpreter(fields: Fields, version_name: str = "python") -> Interpreter:
+    """The interpreter from `fields`, its version from that of `version_name`.
+
+    Raises MalformedError, also when no ABI tag can be made of it (a PyPy with a foreign SOABI).
+    """
+    interpreter = Interpreter(
+        implementation=fields.choice("implementation", _SHORT),
+        version=fields.text(version_name, VERSION_GRAMMAR),
+        soabi=fields.text("soabi", SOABI_GRAMMAR),
+        ext_suffix=fields.text("ext_suffix", SUFFIX_GRAMMAR),
+        debug=fields.flag("debug"),
+        free_threaded=fields.flag("free_threaded"),
+        pointer_bytes=fields.number("pointer_bytes", {4, 8}),
+    )
+    if python_tag_of(interpreter.abi_tag) != interpreter.python_tag:
+        raise MalformedError(f"{interpreter.soabi!r:.80} is no SOABI of {interpreter.python_tag}")
+    return interpreter
+
+
+def _read_build(fields: Fields) -> InterpreterBuild | None:
+    """The five fields of the interpreter build; None when all of them are absent."""
+    return read_build(fields, "build.") if any(map(fields.has, _BUILD_FIELDS)) else None
+
+
+def read_build(fields: Fields, prefix: str = "") -> InterpreterBuild:
+    """The interpreter build from fields whose names begin with `prefix`. Raises MalformedError."""
+    name, details = f"{prefix}libpython_name", f"{prefix}details_sha256"
+    return InterpreterBuild(
+        libpython=cast("LibpythonLink", fields.choice(f"{prefix}libpython", _LINKS)),
+        libpython_name=None if fields.absent(name) else fields.text(name),
+        libpython_resolves=fields.flag(f"{prefix}libpython_resolves"),
+        config_sha256=fields.parsed(f"{prefix}config_sha256", parse_sha256),
+        build_details_sha256=None
+        if fields.absent(details)
+        else fields.parsed(details, parse_sha256),
+    )
+
+
 def parse_baseline(text: str) -> Baseline:
     """The baseline that ``macosx_11_0``, ``manylinux_2_17`` or ``musllinux_1_2`` names.
 
     Raises MalformedError for anything else.
     """
-    kind, _, version = text.partition("_")
-    major, _, minor = version.partition("_")
-    if kind not in get_args(BaselineKind) or not (major.isdecimal() and minor.isdecimal()):
+    found = re.fullmatch(rf"(macosx|manylinux|musllinux)_{_NUMBER}_{_NUMBER}", text)
+    if not found:
         raise MalformedError(f"not an OS baseline: {text[:80]!r}", hint="write macosx_11_0, say")
-    return Baseline(kind=kind, major=int(major), minor=int(minor))  # type: ignore[arg-type]
+    kind, major, minor = found.groups()
+    return Baseline(kind=cast("BaselineKind", kind), major=int(major), minor=int(minor))
