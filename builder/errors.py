@@ -47,3 +47,45 @@ class UnbuildableTargetError(UsageError):
     """No toolchain on this machine can build for the target."""
 
     code = "unbuildable-target"
+
+
+class IndexUnreachableError(BuilderError):
+    """The package index did not answer, or not with something that can be used."""
+
+    code = "index-unreachable"
+    http_status = 502
+    transient = True
+
+
+class NoSuchProjectError(UsageError):
+    """The index knows no project of that name."""
+
+    code = "no-such-project"
+    http_status = 404
+
+
+class NoSuchVersionError(UsageError):
+    """The index has the project, but no file of that version."""
+
+    code = "no-such-version"
+    http_status = 404
+
+
+class NoSdistError(UsageError):
+    """The version is there, but only as wheels: there is nothing to build."""
+
+    code = "no-sdist"
+    http_status = 404
+
+
+class DigestError(BuilderError):
+    """The bytes, or the index's word on them, differ from the digest that was asked for."""
+
+    code = "hash-mismatch"
+    exit_status = REFUSED
+
+
+class SdistError(UsageError):
+    """A file that was given as an sdist is none, or is not the one that it says it is."""
+
+    code = "not-an-sdist"

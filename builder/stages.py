@@ -40,7 +40,8 @@ class BuildRequest:
     asks for a fresh one. `workspace` is an existing folder of this build's own; the log is
     written to ``workspace/build.log`` and the wheel to ``workspace/wheel/``.
     `siblings` maps the fingerprints that have a wheel of the same Source to the extension
-    modules in it, for the check of expected against actual ones.
+    modules in it, for the check of expected against actual ones. `index_url` is where build
+    requirements come from; None is what the environment says (UV_DEFAULT_INDEX), or uv's default.
     """
 
     sdist: Sdist
@@ -51,6 +52,7 @@ class BuildRequest:
     workspace: Path
     siblings: Mapping[Fingerprint, frozenset[str]] = field(default_factory=dict)
     epoch: int = 0
+    index_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a person set for a package (see docs/recipes.md). Part of the BuildKey, whole.
+    """What a person set for a package (see docs/settings.md). Part of the BuildKey, whole.
 
     `external_libraries` maps a library's file name to the reason why it may stay outside the wheel;
     `expect_extension_modules` states dotted names that must be in the wheel.

@@ -1,0 +1,49 @@
+# wheelfarm: `make run` does the main job, `make test` proves it. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+STAMP := $(VENV)/.installed
+BIN := $(abspath $(VENV))/bin
+# A caller's own settings of Python must not reach into the farm's environment.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help setup run test check format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install wheelfarm and what it needs into .venv
+
+$(STAMP): pyproject.toml constraints.txt deploy/prerequisites.sh
+	@bash deploy/prerequisites.sh "$(PYTHON)"
+	"$(PYTHON)" -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
+	    --constraint constraints.txt --editable '.[cross,test]'
+	@touch $@
+
+run: $(STAMP) ## build real sdists for three targets, then install them with pip and uv
+	@"$(BIN)/python" docs/tour/tour.py
+
+test: $(STAMP) ## run the tests
+	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup
+
+check: $(STAMP) ## lint, format, types, import arrows
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
+	"$(BIN)/lint-imports"
+
+format: $(STAMP) ## format the code
+	"$(BIN)/ruff" check --fix .
+	"$(BIN)/ruff" format .
+
+lock: $(STAMP) ## renew constraints.txt from pyproject.toml
+	"$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --all-extras \
+	    --no-header --no-annotate --no-emit-index-url --upgrade \
+	    --output-file constraints.txt pyproject.toml
+
+clean: ## remove .venv, the tour's store and all caches
+	rm -rf "$(VENV)" .wheelfarm .mypy_cache .pytest_cache .ruff_cache .hypothesis

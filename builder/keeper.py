@@ -1,0 +1,159 @@
+"""The process between us and a foreign program: it starts the program and buries its children.
+
+Run as ``python -I -S keeper.py ORDERS PROGRAM ARG…`` by `builder.process`; ORDERS is JSON. It only
+uses the standard library, and imports nothing of this project. It exits with the program's
+status (128 + N after signal N), or with 125 when it could not start it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+
+_CANNOT_START = 125
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_KILL_SECONDS = 8.0
+
+
+class _Stopped(BaseException):
+    """Our parent asked us to stop, or is gone."""
+
+
+def main(argv: list[str]) -> int:
+    """Keep the program of `argv` and give its exit status."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        _become_reaper()
+        child = _start(json.loads(argv[1]), argv[2:])
+        status = _wait_for(child)
+    except _Stopped:
+        status = 128 + signal.SIGTERM
+    except OSError as error:
+        sys.stderr.write(f"cannot start {argv[2]}: {error}\n")
+        status = _CANNOT_START
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _bury_all()
+    return status
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise _Stopped
+
+
+def _become_reaper() -> None:
+    if sys.platform == "linux":
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+def _start(orders: dict[str, int], program: list[str]) -> int:
+    """Start the program in a child and give its pid. Raises OSError."""
+    if not orders["network"]:
+        _cut_network()
+    if child := os.fork():
+        return child
+    try:
+        _limit(orders["file_bytes"])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.execvpe(program[0], program, os.environ)  # noqa: S606  that is what it is for
+    except OSError as error:
+        os.write(2, f"cannot start {program[0]}: {error}\n".encode())
+    finally:
+        os._exit(_CANNOT_START)
+
+
+def _limit(file_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    most = file_bytes if hard == resource.RLIM_INFINITY else min(file_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def _cut_network() -> None:
+    """Move into a network namespace with nothing but a loopback of its own. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    uid, gid = os.getuid(), os.getgid()
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        # Not root: a user namespace gives the right to a network namespace, and nothing else.
+        if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    # Test suites and compile servers speak to 127.0.0.1; without loopback they fail oddly.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_:
+        request = struct.pack("16sh22x", b"lo", _IFF_UP)
+        import fcntl  # noqa: PLC0415  only here, and start-up counts
+
+        fcntl.ioctl(any_, _SIOCSIFFLAGS, request)
+
+
+def _wait_for(child: int) -> int:
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _bury_all() -> None:
+    """Kill and reap until nothing is left, or until the time for it is over."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while (left := _descendants()) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        _reap(deadline)
+    if sys.platform != "linux":
+        # No subreaper there: what is left of our own group is all that can be found.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+
+
+def _reap(deadline: float) -> None:
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            pid, _status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                time.sleep(0.002)
+                return
+
+
+def _descendants() -> list[int]:
+    """Every process below us, by the parent that /proc names for each; none without /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*") if sys.platform == "linux" else ():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The command in field 2 may hold spaces and parentheses; the last ")" ends it.
+            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, todo = [], [os.getpid()]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

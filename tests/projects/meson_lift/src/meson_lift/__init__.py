@@ -1,0 +1,1 @@
+from meson_lift._lift import lift

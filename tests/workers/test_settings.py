@@ -1,0 +1,97 @@
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from store.provenance import Recipe
+from workers.errors import SettingsError
+from workers.settings import NamedTarget, load_settings, store_folder
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WHEELFARM_STORE", "WHEELFARM_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_store_is_the_option_then_the_environment_then_the_file_then_the_users_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store_folder(None) == tmp_path / "data" / "wheelfarm"
+    Path("wheelfarm.toml").write_text('store = "here"')
+    assert store_folder(None) == tmp_path / "here"
+    monkeypatch.setenv("WHEELFARM_STORE", str(tmp_path / "env"))
+    assert store_folder(None) == tmp_path / "env"
+    assert store_folder(Path("option")) == tmp_path / "option"
+
+
+def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
+    Path("wheelfarm.toml").write_text(
+        """
+        index-url = "https://index.example/simple"
+        epoch = 2
+        [targets.mac]
+        spec = "macos-11.0-arm64:cp311"
+        sdk = "MacOSX.sdk"
+        [recipes.Python_LDAP]
+        env = { LDAP = "1" }
+        build-constraints = ["setuptools<80"]
+        timeout-seconds = 60
+        """
+    )
+    settings = load_settings()
+    assert settings.index_url == "https://index.example/simple"
+    assert settings.epoch == 2
+    spec = "macos-11.0-arm64:cp311"
+    assert settings.targets["mac"] == NamedTarget(spec=spec, sdk=Path("MacOSX.sdk"))
+    recipe = settings.recipe("python-ldap")
+    assert recipe.env == {"LDAP": "1"}
+    assert recipe.build_constraints == ("setuptools<80",)
+    assert recipe.timeout_seconds == 60
+    assert settings.recipe("other") == Recipe()
+
+
+def test_the_environment_beats_the_files_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("wheelfarm.toml").write_text('index-url = "https://file.example/"')
+    monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/")
+    assert load_settings().index_url == "https://pip.example/"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("sotre = 'x'", "sotre: unknown key"),
+        ("store = 1", "store: must be of type str"),
+        ("epoch = true", "epoch: must be of type int"),
+        ("targets = 1", "targets: must be of type dict"),
+        ("[targets]\nmac = 1", "targets.mac: must be a table"),
+        ("[targets.mac]\nheaders = 'x'", "targets.mac.spec: is missing"),
+        ("[targets.mac]\nspce = 'x'", "targets.mac.spce: unknown key"),
+        ("[recipes.x]\nenv = { A = 1 }", "recipes.x.env: must be a table of strings"),
+        ("[recipes.x]\nbuild-constraints = 'a'", "recipes.x.build-constraints: must be a list"),
+        ("[recipes.x]\ntimeout-seconds = -1", "recipes.x.timeout-seconds: must be a positive"),
+        ("[[[", "is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_path(text: str, sentence: str) -> None:
+    Path("wheelfarm.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert sentence in str(caught.value)
+
+
+def test_a_named_file_must_exist() -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_settings(file=Path("absent.toml"))
+
+
+def test_every_key_is_documented() -> None:
+    text = DOCUMENT.read_text()
+    keys = ["store", "index-url", "epoch", "spec", "headers", "sdk"]
+    keys += [each.name.replace("_", "-") for each in fields(Recipe)]
+    assert [key for key in keys if f"`{key}`" not in text] == []

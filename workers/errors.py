@@ -1,0 +1,37 @@
+"""What can go wrong while deciding what to build, and while building it on several processes."""
+
+from __future__ import annotations
+
+from store.errors import FARM_TROUBLE, MalformedError, UsageError, WheelfarmError
+
+
+class RequirementsError(MalformedError):
+    """A requirements or lock file asks for something that cannot be built exactly."""
+
+    code = "bad-requirements"
+
+
+class SettingsError(MalformedError):
+    """`wheelfarm.toml` does not say what it should."""
+
+    code = "bad-settings"
+
+
+class TargetSpecError(UsageError):
+    """A ``--target`` is neither a known form nor a name from `wheelfarm.toml`."""
+
+    code = "bad-target"
+
+
+class ConflictingSourcesError(UsageError):
+    """Two lines of one run name the same project at the same version with other bytes."""
+
+    code = "conflicting-sources"
+
+
+class WorkerDiedError(WheelfarmError):
+    """A worker process ended without an answer: killed, or out of memory."""
+
+    code = "worker-died"
+    exit_status = FARM_TROUBLE
+    transient = True

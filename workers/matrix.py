@@ -1,0 +1,140 @@
+"""What a person sees while a run goes on: packages against targets, then what went wrong.
+
+On a terminal it is a live table; elsewhere one plain line for each end, fit for a CI log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from workers.outcome import Outcome, Status
+
+_STYLE: Final[dict[Status, str]] = {
+    "hit": "cyan",
+    "built": "green",
+    "skipped": "dim",
+    "refused": "yellow",
+    "failed": "red",
+    "trouble": "bold red",
+}
+_MOST_FINDINGS: Final = 5
+
+
+class Watcher(Protocol):
+    """Hears of every start and every end of a run."""
+
+    def started(self, package: str, target: str) -> None:
+        """A build of `package` for `target` has started."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """It has ended, or was in the store."""
+
+
+class Silent:
+    """A watcher that shows nothing, for ``--json``."""
+
+    def started(self, package: str, target: str) -> None:
+        """Nothing."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Nothing."""
+
+
+class Lines:
+    """A watcher that prints one plain line for each end."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def started(self, package: str, target: str) -> None:
+        """Nothing: an end is news, a start is not."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """One line: status, package, target, what came of it."""
+        what = outcome.filename or outcome.message or ""
+        seconds = f" ({outcome.seconds} s)" if outcome.seconds else ""
+        package = f"{outcome.package}=={outcome.version}"
+        line = f"{outcome.status:<8} {package:<28} {outcome.target:<24} {what}{seconds}"
+        self._console.print(Text(line), soft_wrap=True)
+
+
+class Matrix:
+    """A watcher that keeps a live table of packages against targets."""
+
+    def __init__(self, packages: Sequence[str], targets: Sequence[str]) -> None:
+        self._packages, self._targets = packages, targets
+        self._cells: dict[tuple[str, str], str] = {}
+
+    def started(self, package: str, target: str) -> None:
+        """The cell says so."""
+        self._cells[package, target] = "[blue]building…[/]"
+
+    def ended(self, outcome: Outcome) -> None:
+        """The cell shows the status, and the seconds of a build."""
+        package = f"{outcome.package}=={outcome.version}"
+        seconds = f" {outcome.seconds} s" if outcome.seconds else ""
+        style = _STYLE[outcome.status]
+        self._cells[package, outcome.target] = f"[{style}]{outcome.status}[/]{seconds}"
+
+    def __rich__(self) -> Table:
+        table = Table("package", *(escape(target) for target in self._targets))
+        for package in self._packages:
+            cells = [self._cells.get((package, target), "·") for target in self._targets]
+            table.add_row(escape(package), *cells)
+        return table
+
+
+@contextmanager
+def watch(console: Console, packages: Sequence[str], targets: Sequence[str]) -> Iterator[Watcher]:
+    """The watcher that suits where the output goes, for as long as the run lasts."""
+    if not console.is_terminal:
+        yield Lines(console)
+        return
+    matrix = Matrix(packages, targets)
+    with Live(get_renderable=matrix.__rich__, console=console, refresh_per_second=4):
+        yield matrix
+
+
+def show_end(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """The final table of counts by target, and every refusal and failure with its reason."""
+    console.print(_counts(outcomes))
+    for outcome in outcomes:
+        if outcome.status in {"refused", "failed", "trouble"}:
+            for line in _reason(outcome):
+                console.print(line, soft_wrap=True)
+
+
+def _counts(outcomes: Sequence[Outcome]) -> Table:
+    shown = [status for status in _STYLE if any(each.status == status for each in outcomes)]
+    table = Table("target", "fingerprint", "channel", *shown)
+    rows = dict.fromkeys((each.target, each.fingerprint, each.channel) for each in outcomes)
+    for row in rows:
+        ends = [o.status for o in outcomes if (o.target, o.fingerprint, o.channel) == row]
+        counts = [str(ends.count(status) or "·") for status in shown]
+        table.add_row(*(escape(cell) for cell in row), *counts)
+    return table
+
+
+def _reason(outcome: Outcome) -> Iterable[Text]:
+    style = _STYLE[outcome.status]
+    title = f"{outcome.status}[{outcome.code}]: {outcome.package}=={outcome.version}"
+    yield Text(f"{title} for {outcome.target}", style=style)
+    yield Text(f"  {outcome.message}")
+    if outcome.first_error:
+        yield Text(f"  first error: {outcome.first_error}")
+    errors = [finding for finding in outcome.findings if finding.severity == "error"]
+    for finding in errors[:_MOST_FINDINGS]:
+        where = f" [{finding.member}]" if finding.member else ""
+        yield Text(f"  {finding.check}{where}: {finding.message}")
+    if outcome.hint:
+        yield Text(f"  hint: {outcome.hint}")
+    if outcome.log:
+        yield Text(f"  log: {outcome.log}")

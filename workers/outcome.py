@@ -1,0 +1,75 @@
+"""How one package ended for one target, in the words of the final table and of ``--json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from store.digest import JSON
+from store.errors import DONE, FARM_TROUBLE, REFUSED
+from store.verdict import Finding
+
+Status = Literal["hit", "built", "skipped", "refused", "failed", "trouble"]
+
+STATUS_MEANING: Final[dict[Status, str]] = {
+    "hit": "was in the store already",
+    "built": "built, verified and published",
+    "skipped": "its marker excludes this target",
+    "refused": "built, but no true claim serves this target",
+    "failed": "could not be built",
+    "trouble": "the farm had trouble; the sdist is not to blame",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The end of one package for one target.
+
+    `code` is a failure kind or an error's code; `log` the path of a failed build's log; `seconds`
+    the whole seconds that it took.
+    """
+
+    package: str
+    version: str
+    target: str
+    fingerprint: str
+    channel: str
+    status: Status
+    filename: str | None = None
+    sha256: str | None = None
+    code: str | None = None
+    message: str | None = None
+    first_error: str | None = None
+    hint: str | None = None
+    log: str | None = None
+    findings: tuple[Finding, ...] = field(default=())
+    seconds: int = 0
+
+    def to_json(self) -> dict[str, JSON]:
+        """The outcome as one JSON object."""
+        return {
+            "package": self.package,
+            "version": self.version,
+            "target": self.target,
+            "fingerprint": self.fingerprint,
+            "channel": self.channel,
+            "status": self.status,
+            "filename": self.filename,
+            "sha256": self.sha256,
+            "code": self.code,
+            "message": self.message,
+            "first_error": self.first_error,
+            "hint": self.hint,
+            "log": self.log,
+            "findings": [finding.to_json() for finding in self.findings],
+            "seconds": self.seconds,
+        }
+
+
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """The exit status of a run: farm trouble outweighs a refusal, a refusal outweighs success."""
+    statuses = {outcome.status for outcome in outcomes}
+    if "trouble" in statuses:
+        return FARM_TROUBLE
+    return REFUSED if statuses & {"refused", "failed"} else DONE

@@ -1,0 +1,174 @@
+"""What a person wants built: lines of requirements files, locks, names and sdist files.
+
+Requirements files are read by pip's rules as far as they name exact versions; whatever would let
+an index choose (ranges, URLs, further indexes) is refused with the line it stands on.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from packaging.markers import Marker
+from packaging.pylock import Pylock, PylockValidationError
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from store.digest import Sha256, parse_sha256
+from store.errors import MalformedError
+from workers.errors import RequirementsError
+
+_SDIST_SUFFIXES: Final = (".tar.gz", ".zip")
+_LARGEST_FILE: Final = 16 << 20
+_DEEPEST_INCLUDE: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedRelease:
+    """One exact version from the index: the digests that are good for it, if any were given.
+
+    `place` is where it was asked for (``requirements.txt:12``), for messages.
+    """
+
+    name: str
+    version: str
+    hashes: frozenset[Sha256] = frozenset()
+    marker: Marker | None = None
+    place: str = field(default="command line", compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedFile:
+    """One sdist file on this machine."""
+
+    path: Path
+    place: str = field(default="command line", compare=False)
+
+
+Wanted = WantedRelease | WantedFile
+
+
+def read_wanted(arguments: Sequence[str], files: Sequence[Path]) -> tuple[Wanted, ...]:
+    """All that the command line asks for, in order, each thing once.
+
+    Raises RequirementsError, with the file and line, for what cannot be built exactly.
+    """
+    wanted = [_from_argument(argument) for argument in arguments]
+    for path in files:
+        wanted.extend(_from_lock(path) if _is_lock(path) else _from_requirements(path))
+    return tuple(dict.fromkeys(wanted))
+
+
+def _from_argument(argument: str) -> Wanted:
+    if argument.endswith(_SDIST_SUFFIXES) or "/" in argument:
+        return WantedFile(path=Path(argument))
+    return _release(argument, frozenset(), "command line")
+
+
+def _is_lock(path: Path) -> bool:
+    return path.name.startswith("pylock.") and path.suffix == ".toml"
+
+
+def _from_lock(path: Path) -> Iterator[Wanted]:
+    """The packages of a `pylock.toml` (PEP 751) that have an sdist."""
+    try:
+        lock = Pylock.from_dict(tomllib.loads(_read(path)))
+    except (tomllib.TOMLDecodeError, PylockValidationError) as error:
+        raise RequirementsError(f"not a valid lock: {error}", path=str(path)) from error
+    for package in lock.packages:
+        place = f"{path}: {package.name}"
+        if package.sdist is None or package.version is None:
+            hint = "lock it from an index that has its sdist"
+            raise RequirementsError("the lock names no sdist and version", path=place, hint=hint)
+        yield WantedRelease(
+            name=canonicalize_name(package.name),
+            version=str(package.version),
+            hashes=_hashes([package.sdist.hashes.get("sha256", "")], place),
+            marker=package.marker,
+            place=place,
+        )
+
+
+def _from_requirements(path: Path, depth: int = 0) -> Iterator[Wanted]:
+    if depth > _DEEPEST_INCLUDE:
+        raise RequirementsError("files include each other too deeply", path=str(path))
+    for number, line in _logical_lines(_read(path)):
+        place = f"{path}:{number}"
+        option, _, rest = line.replace("=", " ", 1).partition(" ")
+        if option in {"-r", "--requirement"}:
+            yield from _from_requirements(path.parent / rest.strip(), depth + 1)
+        elif line.startswith("-"):
+            hint = "give the index with --index-url; put nothing but exact pins in the file"
+            raise RequirementsError(f"unsupported option {option}", path=place, hint=hint)
+        elif line.endswith(_SDIST_SUFFIXES) and " " not in line:
+            yield WantedFile(path=path.parent / line, place=place)
+        else:
+            yield _from_line(line, place)
+
+
+def _from_line(line: str, place: str) -> Wanted:
+    requirement, *options = line.split(" --")
+    wrong = [option for option in options if not option.startswith(("hash=", "hash "))]
+    if wrong:
+        raise RequirementsError(f"unsupported option --{wrong[0].split()[0]}", path=place)
+    hashes = [option[len("hash=") :].strip() for option in options]
+    return _release(requirement.strip(), _hashes(hashes, place), place)
+
+
+def _release(text: str, hashes: frozenset[Sha256], place: str) -> WantedRelease:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        raise RequirementsError(f"not a requirement: {text[:80]!r}", path=place) from error
+    return WantedRelease(
+        name=canonicalize_name(requirement.name),
+        version=_exact_version(requirement, place),
+        hashes=hashes,
+        marker=requirement.marker,
+        place=place,
+    )
+
+
+def _exact_version(requirement: Requirement, place: str) -> str:
+    pins = [spec for spec in requirement.specifier if spec.operator in {"==", "==="}]
+    if requirement.url or len(pins) != 1 or len(requirement.specifier) != 1 or "*" in str(pins[0]):
+        hint = f"pin one version, as in {requirement.name}==1.0 (`uv pip compile` does it for you)"
+        raise RequirementsError(f"{requirement} is no exact version", path=place, hint=hint)
+    return pins[0].version
+
+
+def _hashes(texts: Sequence[str], place: str) -> frozenset[Sha256]:
+    try:
+        return frozenset(parse_sha256(text) for text in texts)
+    except MalformedError as error:
+        raise RequirementsError(error.bare_message, path=place, hint="use sha256") from error
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """(number of its first line, line) with continuations joined and comments removed."""
+    pending, start = "", 0
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = "" if raw.lstrip().startswith("#") else raw.partition(" #")[0].strip()
+        start = start or number
+        pending += line.removesuffix("\\")
+        if line.endswith("\\"):
+            continue
+        if pending.strip():
+            yield start, " ".join(pending.split())
+        pending, start = "", 0
+    if pending.strip():
+        yield start, " ".join(pending.split())
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise RequirementsError("larger than 16 MiB", path=str(path))
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RequirementsError(f"cannot be read ({error.strerror})", path=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise RequirementsError("is not UTF-8 text", path=str(path)) from error

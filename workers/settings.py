@@ -1,0 +1,173 @@
+"""`wheelfarm.toml`, the environment and the options of a call, read into one frozen record.
+
+An option beats the environment, the environment beats the file, the file beats the default.
+Every key is documented in docs/settings.md; an unknown one is an error, since a misspelt setting
+that is silently ignored builds the wrong thing.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final, TypeVar
+
+from packaging.utils import canonicalize_name
+
+from store.provenance import Recipe
+from workers.errors import SettingsError
+
+FILE_NAME: Final = "wheelfarm.toml"
+_LARGEST_FILE: Final = 1 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedTarget:
+    """A ``[targets.NAME]`` table: a target spec, and where the facts of its interpreter lie.
+
+    `headers` is an unpacked interpreter of the target (its include folder is used), `sdk` a macOS
+    SDK of the user's own.
+    """
+
+    spec: str
+    headers: Path | None = None
+    sdk: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that a person can set. `index_url` None means the package index that pip would use."""
+
+    store: Path
+    index_url: str | None = None
+    targets: Mapping[str, NamedTarget] = field(default_factory=dict)
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    epoch: int = 0
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe of a project, by normalised name; the empty one where none is set."""
+        return self.recipes.get(name, Recipe())
+
+
+def store_folder(option: Path | None) -> Path:
+    """Where the store is: the option, $WHEELFARM_STORE, the settings file, or the user's data."""
+    return load_settings(store=option).store
+
+
+def load_settings(*, file: Path | None = None, store: Path | None = None) -> Settings:
+    """The settings in force. Without `file`, `wheelfarm.toml` of the current folder counts if any.
+
+    Raises SettingsError, with the path of the key (``targets.mac.spec``), for what is wrong.
+    """
+    table = _read(file) if file else (_read(Path(FILE_NAME)) if Path(FILE_NAME).exists() else {})
+    known = {"store", "index-url", "epoch", "targets", "recipes"}
+    _refuse_unknown(table, known, "")
+    folder = (file or Path(FILE_NAME)).parent
+    return Settings(
+        store=(store or _store_from(table, folder)).absolute(),
+        index_url=index_from_environment() or _optional(table, "index-url", str, ""),
+        targets=_tables(table, "targets", lambda row, path: _named_target(row, path, folder)),
+        recipes={
+            canonicalize_name(name): recipe
+            for name, recipe in _tables(table, "recipes", _recipe).items()
+        },
+        epoch=_optional(table, "epoch", int, "") or 0,
+    )
+
+
+def index_from_environment() -> str | None:
+    """The index that the caller's uv or pip is set to by its environment, if any."""
+    names = ("WHEELFARM_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
+
+
+def _store_from(table: Mapping[str, object], folder: Path) -> Path:
+    if named := os.environ.get("WHEELFARM_STORE"):
+        return Path(named)
+    if written := _optional(table, "store", str, ""):
+        return folder / written
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "wheelfarm"
+
+
+def _named_target(row: Mapping[str, object], path: str, folder: Path) -> NamedTarget:
+    _refuse_unknown(row, {"spec", "headers", "sdk"}, path)
+    spec = _optional(row, "spec", str, path)
+    if spec is None:
+        raise SettingsError("is missing", path=f"{path}.spec", hint='as in spec = "native"')
+    headers, sdk = _optional(row, "headers", str, path), _optional(row, "sdk", str, path)
+    return NamedTarget(
+        spec=spec,
+        headers=folder / headers if headers else None,
+        sdk=folder / sdk if sdk else None,
+    )
+
+
+def _recipe(row: Mapping[str, object], path: str) -> Recipe:
+    default = Recipe()
+    known = {each.name.replace("_", "-"): each.name for each in fields(Recipe)}
+    _refuse_unknown(row, set(known), path)
+    values: dict[str, object] = {}
+    for key, name in known.items():
+        if key in row:
+            values[name] = _recipe_value(row[key], getattr(default, name), f"{path}.{key}")
+    return Recipe(**values)  # type: ignore[arg-type]  # each value has its default's type
+
+
+def _recipe_value(value: object, default: object, path: str) -> object:
+    if isinstance(default, int) and isinstance(value, int) and value > 0:
+        return value
+    if isinstance(default, tuple) and _all_text(value, list):
+        return tuple(value)  # type: ignore[arg-type]
+    if isinstance(default, dict) and isinstance(value, dict) and _all_text(value.values()):
+        return value
+    wanted = {int: "a positive number", tuple: "a list of strings", dict: "a table of strings"}
+    raise SettingsError(f"must be {wanted[type(default)]}", path=path)
+
+
+def _all_text(value: object, kind: type = object) -> bool:
+    return isinstance(value, kind) and all(isinstance(each, str) for each in value)  # type: ignore[attr-defined]
+
+
+def _tables(
+    table: Mapping[str, object], key: str, parse: Callable[[Mapping[str, object], str], T]
+) -> dict[str, T]:
+    rows = _optional(table, key, dict, "") or {}
+    parsed = {}
+    for name, row in rows.items():
+        if not isinstance(row, dict):
+            raise SettingsError("must be a table", path=f"{key}.{name}")
+        parsed[name] = parse(row, f"{key}.{name}")
+    return parsed
+
+
+def _optional(table: Mapping[str, object], key: str, kind: type[T], path: str) -> T | None:
+    value = table.get(key)
+    if value is None or (isinstance(value, kind) and not isinstance(value, bool)):
+        return value
+    place = f"{path}.{key}" if path else key
+    raise SettingsError(f"must be of type {kind.__name__}", path=place)
+
+
+def _refuse_unknown(table: Mapping[str, object], known: set[str], path: str) -> None:
+    for key in table:
+        if key not in known:
+            place = f"{path}.{key}" if path else key
+            raise SettingsError(
+                "unknown key", path=place, hint=f"known: {', '.join(sorted(known))}"
+            )
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise SettingsError("larger than 1 MiB", path=str(path))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot be read ({error.strerror})", path=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"is not valid TOML: {error}", path=str(path)) from error
