@@ -17,11 +17,10 @@ from store.database import Database
 from store.digest import JSON, Sha256, sha256_of
 from store.errors import NotFoundError
 from store.fingerprint import Fingerprint, fingerprint_of
-from store.identity import target_from_identity
 from store.provenance import BuildKey, Pin, Provenance, Source
 from store.release import Release, Widening
 from store.schema import blobs, files, releases, resolutions, sources, targets, widenings
-from store.target import Target, identity_of
+from store.target import Target, identity_of, target_from_identity
 from store.verdict import VerifiedWheel
 
 _RELEASE: Final = (

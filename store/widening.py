@@ -11,9 +11,9 @@ from store.catalogue import Catalogue
 from store.digest import JSON
 from store.errors import NotFoundError, PolicyError
 from store.fingerprint import Fingerprint, fingerprint_of
-from store.identity import differing_fields, without_build
+from store.match import diff
 from store.release import Release, WideningReason
-from store.target import Target, identity_of
+from store.target import Target
 
 _SHOWN: Final = 5
 
@@ -75,16 +75,16 @@ def _targets(
 
 def _linkage_free(release: Release, own: Target, other: Target) -> dict[str, JSON]:
     """Same ABI and platform, and no trace of the interpreter build in the bytes."""
-    one, two = identity_of(own), identity_of(other)
+    differing = [difference.field for difference in diff(own, other)]
     if release.interpreter_bound:
         raise _unproved(
             release, fingerprint_of(other), f"{release.interpreter_bound[0]} is bound to its own"
         )
-    if fields := differing_fields(without_build(one), without_build(two)):
+    if fields := [field for field in differing if not field.startswith("build.")]:
         raise _unproved(
             release, fingerprint_of(other), f"the targets differ in {', '.join(fields)}"
         )
-    return {"interpreter_bound": [], "differing_fields": differing_fields(one, two)}
+    return {"interpreter_bound": [], "differing_fields": differing}
 
 
 def _same_content(
