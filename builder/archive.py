@@ -438,4 +438,4 @@ def _refuse_escape(path: Path, link: Entry, top: Path) -> None:
     except (OSError, RuntimeError) as error:
         raise ArchiveError(f"{link.name} is a link that cannot be followed") from error
     if not end.is_relative_to(top):
-        raise ArchiveError(f"{link.name} is a link that leaves the folder: {ascii(link.target)}")
+        raise ArchiveError(f"{link.name} is a link that leaves the folder: {link.target!a}")

@@ -64,3 +64,92 @@ class MalformedError(UsageError):
         """The same error, seen from the object that holds this one."""
         joined = f"{prefix}.{self.path}" if self.path else prefix
         return MalformedError(self.bare_message, hint=self.hint, path=joined)
+
+
+class StoreError(WheelfarmError):
+    """The store's folder or catalogue cannot be read or written; nothing was half done."""
+
+    code = "store-trouble"
+
+
+class NotAStoreError(UsageError):
+    """The folder given as a store is not one, or a newer wheelfarm made it."""
+
+    code = "not-a-store"
+
+
+class PolicyError(WheelfarmError):
+    """A rule of the channel, of the target or of the policy forbids it."""
+
+    code = "policy"
+    exit_status = REFUSED
+    http_status = 403
+
+
+class NameTakenError(WheelfarmError):
+    """A file name that is published already was to get other bytes, or the bytes another name."""
+
+    code = "name-taken"
+    exit_status = REFUSED
+    http_status = 409
+
+
+class NotProvenError(WheelfarmError):
+    """What the store read in the bytes is not what it was told about them."""
+
+    code = "not-proven"
+    exit_status = REFUSED
+    http_status = 422
+
+
+class NotFoundError(UsageError):
+    """The store has nothing of that name or digest."""
+
+    code = "not-found"
+    http_status = 404
+
+
+class UnknownIndexError(NotFoundError):
+    """The channel serves no such fingerprint."""
+
+    code = "unknown-index"
+
+
+class UnknownProjectError(NotFoundError):
+    """The index has no wheel of that project."""
+
+    code = "unknown-project"
+
+
+class UnknownFileError(NotFoundError):
+    """The index serves no file of that name."""
+
+    code = "unknown-file"
+
+
+class NotAcceptableError(UsageError):
+    """The client takes none of the forms in which the page exists (RFC 9110, section 15.5.7)."""
+
+    code = "not-acceptable"
+    http_status = 406
+
+
+class BodyTooLargeError(UsageError):
+    """The body of a request is beyond the limit."""
+
+    code = "body-too-large"
+    http_status = 413
+
+
+class HeadersTooLargeError(UsageError):
+    """The headers or the path of a request are beyond the limit (RFC 6585, section 5)."""
+
+    code = "headers-too-large"
+    http_status = 431
+
+
+class RangeError(UsageError):
+    """No byte of the file lies in the range asked for (RFC 9110, section 15.5.17)."""
+
+    code = "range"
+    http_status = 416

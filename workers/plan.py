@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.channel import Channel
-from store.publish import Store
-
 from builder.build import plan_inputs
 from builder.stages import BuildRequest, Sdist
+from store.channel import Channel
 from store.digest import Sha256, digest_of
 from store.errors import FARM_TROUBLE, WheelfarmError
 from store.fingerprint import Fingerprint
 from store.provenance import Pin, Recipe
+from store.publish import Store
 from workers.errors import ConflictingSourcesError
 from workers.markers import applies
 from workers.outcome import Outcome, Status

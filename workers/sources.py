@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from packaging.version import InvalidVersion, Version
-from store.channel import RELEASE, Channel, parse_channel
 
 from builder.index import fetch_sdist, find_sdist, index_origin
 from builder.local import local_sdist
 from builder.sdist import sdist_name
 from builder.stages import Sdist
+from store.channel import RELEASE, Channel, parse_channel
 from store.digest import Sha256, sha256_of_file
 from store.errors import MalformedError
 from store.provenance import Source

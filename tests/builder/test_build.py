@@ -20,7 +20,10 @@ Request = Callable[..., BuildRequest]
 
 def finished(request: BuildRequest) -> FinishedBuild:
     result = build_wheel(request)
-    assert isinstance(result, FinishedBuild), (result, (request.workspace / "build.log").read_text())
+    assert isinstance(result, FinishedBuild), (
+        result,
+        (request.workspace / "build.log").read_text(),
+    )
     return result
 
 

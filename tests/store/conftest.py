@@ -1,15 +1,18 @@
-"""Targets and measurements that several tests of the vocabulary start from."""
+"""What the store's tests share: targets, measurements, an open store of the test's own."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from store.environment import Environment, parse_environment
+from store.publish import Store
 from store.target import Target, target_from_identity
+from tests.store.wheelshop import read_wheel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -44,3 +47,11 @@ def answer() -> dict[str, Any]:
 def mac(answer: dict[str, Any]) -> Environment:
     """The environment of that Mac."""
     return parse_environment(json.dumps(answer))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store that verifies by reading."""
+    opened = Store.open(tmp_path / "store", verifier=read_wheel)
+    yield opened
+    opened.close()

@@ -4,6 +4,7 @@ from wheel_writer import write_wheel
 def get_requires_for_build_wheel(config_settings=None):
     return ["six==1.16.0"]
 
+
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     import six
 

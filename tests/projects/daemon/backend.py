@@ -16,6 +16,7 @@ for fd in (0, 1, 2): os.close(fd)
 while True: time.sleep(60)
 """
 
+
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     subprocess.run([sys.executable, "-c", DAEMON, os.environ["DAEMON_MARK"]], check=True)
     return write_wheel(wheel_directory, "daemon")

@@ -1,0 +1,380 @@
+"""The queries of the catalogue: what the store has, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from packaging.tags import Tag
+from packaging.utils import NormalizedName, canonicalize_name
+from sqlalchemy import Connection, Row, Select, Table, func, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from store.channel import Channel
+from store.database import Database
+from store.digest import JSON, Sha256, sha256_of
+from store.errors import NotFoundError
+from store.fingerprint import Fingerprint, fingerprint_of
+from store.provenance import BuildKey, Pin, Provenance, Source
+from store.release import Release, Widening
+from store.schema import blobs, files, releases, resolutions, sources, targets, widenings
+from store.target import Target, identity_of, target_from_identity
+from store.verdict import VerifiedWheel
+
+_RELEASE: Final = (
+    select(
+        releases.c.id,
+        releases.c.channel,
+        releases.c.fingerprint,
+        releases.c.build_key,
+        releases.c.proof,
+        releases.c.published_at,
+        releases.c.yanked,
+        files,
+        blobs.c.size,
+    )
+    .join_from(releases, files)
+    .join(blobs, files.c.sha256 == blobs.c.sha256)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexSummary:
+    """One index of the store: a channel and a fingerprint, and how much it lists."""
+
+    channel: Channel
+    fingerprint: Fingerprint
+    projects: int
+    files: int
+
+
+class Catalogue:
+    """Questions to one database, each in a transaction of its own. All raise StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_release(
+        self, channel: Channel, fingerprint: Fingerprint, build_key: BuildKey
+    ) -> Release | None:
+        """The release of one build, None when it is not published: whether a build is a hit."""
+        with self._database.reading() as connection:
+            return release_of_build(connection, channel, fingerprint, build_key)
+
+    def indexes(self) -> list[IndexSummary]:
+        """Every index with at least one wheel."""
+        with self._database.reading() as connection:
+            return _summaries(connection)
+
+    def has_index(self, channel: Channel, fingerprint: Fingerprint) -> bool:
+        """Whether `channel` serves at least one wheel to `fingerprint`."""
+        query = _served(channel, fingerprint).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
+
+    def projects(self, channel: Channel, fingerprint: Fingerprint) -> list[str]:
+        """The normalised names of the projects of one index, sorted."""
+        served = _served(channel, fingerprint).subquery()
+        query = select(served.c.name).distinct().order_by(served.c.name)
+        with self._database.reading() as connection:
+            return [row.name for row in connection.execute(query)]
+
+    def listing(
+        self, channel: Channel, fingerprint: Fingerprint, project: NormalizedName | None = None
+    ) -> list[Release]:
+        """The wheels of one index, or of one project in it: one release for each file name.
+
+        Built for the fingerprint or widened to it. Where several builds gave the same file it is
+        the first of them, yanked when any of them is. Sorted by name and file name.
+        """
+        query = _served(channel, fingerprint).order_by(
+            files.c.name, files.c.filename, releases.c.id
+        )
+        if project is not None:
+            query = query.where(files.c.name == project)
+        with self._database.reading() as connection:
+            return _one_per_file(map(_release, connection.execute(query)))
+
+    def served_file(
+        self, channel: Channel, fingerprint: Fingerprint, filename: str
+    ) -> Release | None:
+        """The release behind a file name of one index, None when the index does not list it."""
+        query = _served(channel, fingerprint).where(files.c.filename == filename)
+        with self._database.reading() as connection:
+            found = _one_per_file(map(_release, connection.execute(query.order_by(releases.c.id))))
+            return found[0] if found else None
+
+    def releases_of(self, text: str) -> list[Release]:
+        """Every release, in any channel, of a file name, a wheel's digest, or a BuildKey."""
+        named = or_(files.c.filename == text, files.c.sha256 == text, releases.c.build_key == text)
+        with self._database.reading() as connection:
+            rows = connection.execute(_RELEASE.where(named).order_by(releases.c.id))
+            return [_release(row) for row in rows]
+
+    def release(self, release_id: int) -> Release:
+        """The release of that number. Raises NotFoundError."""
+        with self._database.reading() as connection:
+            row = connection.execute(_RELEASE.where(releases.c.id == release_id)).first()
+        if row is None:
+            raise NotFoundError(f"the store has no release number {release_id}")
+        return _release(row)
+
+    def provenance(self, release: Release) -> dict[str, JSON]:
+        """The record of the build behind `release`, as `Provenance.to_json` gave it."""
+        query = select(releases.c.provenance).where(releases.c.id == release.id)
+        with self._database.reading() as connection:
+            record: dict[str, JSON] = connection.execute(query).scalar_one()
+            return record
+
+    def widenings(self, release: Release) -> list[Widening]:
+        """Whom else `release` serves, and why."""
+        query = select(widenings).where(widenings.c.release_id == release.id)
+        with self._database.reading() as connection:
+            return [_widening(row) for row in connection.execute(query.order_by(widenings.c.id))]
+
+    def targets(self, channel: Channel | None = None) -> dict[Fingerprint, Target]:
+        """The targets that the store knows, or those that one channel has an index for."""
+        query = select(targets).order_by(targets.c.fingerprint)
+        if channel is not None:
+            query = query.where(targets.c.fingerprint.in_(_fingerprints(channel)))
+        with self._database.reading() as connection:
+            return {
+                row.fingerprint: target_from_identity(row.identity)
+                for row in connection.execute(query)
+            }
+
+    def remember_target(self, target: Target) -> Fingerprint:
+        """Let the store know `target`, so that a wheel may be widened to it."""
+        with self._database.writing() as connection:
+            record_target(connection, target)
+        return fingerprint_of(target)
+
+    def siblings(
+        self, source: Sha256, but: Fingerprint | None = None
+    ) -> dict[Fingerprint, frozenset[str]]:
+        """What the same sdist gave elsewhere: fingerprint -> dotted names of extension modules."""
+        query = (
+            select(releases.c.fingerprint, files.c.extension_modules)
+            .join_from(releases, files)
+            .join(sources, releases.c.source_id == sources.c.id)
+            .where(sources.c.sha256 == source, releases.c.fingerprint != (but or ""))
+            .order_by(releases.c.id)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query)
+            return {row.fingerprint: frozenset(row.extension_modules) for row in rows}
+
+    def yank(self, channel: Channel, filename: str, reason: str) -> int:
+        """Yank a file (PEP 592) in one channel; give the number of releases it changed."""
+        query = (
+            update(releases)
+            .where(releases.c.channel == channel, releases.c.filename == filename)
+            .values(yanked=reason)
+        )
+        with self._database.writing() as connection:
+            return connection.execute(query).rowcount
+
+    def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
+        """Keep the outcome of resolving build requirements; the newest one counts."""
+        row = {"key": key, "pins": [_pin_json(pin) for pin in pins], "recorded_at": now()}
+        query = insert(resolutions).values(row)
+        with self._database.writing() as connection:
+            connection.execute(
+                query.on_conflict_do_update(
+                    index_elements=["key"],
+                    set_={"pins": query.excluded.pins, "recorded_at": query.excluded.recorded_at},
+                )
+            )
+
+    def resolution(self, key: Sha256) -> tuple[Pin, ...] | None:
+        """The pins kept under `key`, None when there are none."""
+        query = select(resolutions.c.pins).where(resolutions.c.key == key)
+        with self._database.reading() as connection:
+            pins = connection.execute(query).scalar()
+        return None if pins is None else tuple(Pin(**pin) for pin in pins)
+
+
+def now() -> datetime:
+    """The moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def release_of_build(
+    connection: Connection, channel: Channel, fingerprint: Fingerprint, build_key: BuildKey
+) -> Release | None:
+    """The release of one build, as the connection's transaction sees it."""
+    query = _RELEASE.where(
+        releases.c.channel == channel,
+        releases.c.fingerprint == fingerprint,
+        releases.c.build_key == build_key,
+    )
+    row = connection.execute(query).first()
+    return None if row is None else _release(row)
+
+
+def file_conflict(connection: Connection, filename: str, sha256: Sha256) -> tuple[str, str] | None:
+    """The published (file name, digest) that stands in the way of this pair, None when free."""
+    query = select(files.c.filename, files.c.sha256).where(
+        or_(files.c.filename == filename, files.c.sha256 == sha256)
+    )
+    pairs = [(row.filename, row.sha256) for row in connection.execute(query)]
+    return next((pair for pair in pairs if pair != (filename, sha256)), None)
+
+
+def metadata_blob(wheel: VerifiedWheel) -> tuple[Sha256, int]:
+    """Digest and size in bytes of the wheel's METADATA file."""
+    return sha256_of(wheel.metadata), len(wheel.metadata)
+
+
+def record_blob(connection: Connection, sha256: Sha256, size: int) -> None:
+    """Note a blob that is on disk."""
+    _insert_new(connection, blobs, {"sha256": sha256, "size": size})
+
+
+def record_target(connection: Connection, target: Target) -> None:
+    """Note a target's identity under its fingerprint."""
+    row = {"fingerprint": fingerprint_of(target), "identity": identity_of(target)}
+    _insert_new(connection, targets, row)
+
+
+def record_file(connection: Connection, wheel: VerifiedWheel, metadata: Sha256) -> None:
+    """Note what is in the bytes of `wheel`; `metadata` is the digest of its METADATA blob."""
+    row = {
+        "filename": wheel.filename,
+        "sha256": wheel.sha256,
+        "name": canonicalize_name(wheel.name),
+        "version": wheel.version,
+        "tags": sorted(map(str, wheel.tags)),
+        "requires_python": wheel.requires_python,
+        "metadata_sha256": metadata,
+        "content_sha256": wheel.content_sha256,
+        "extension_modules": sorted(wheel.extension_modules),
+        "interpreter_bound": list(wheel.interpreter_bound),
+    }
+    _insert_new(connection, files, row)
+
+
+def record_source(connection: Connection, source: Source) -> int:
+    """Note a source with its origin; give its number."""
+    row = {
+        "sha256": source.sha256,
+        "name": source.name,
+        "version": source.version,
+        "filename": source.filename,
+        "origin_kind": source.origin.kind,
+        "origin_location": source.origin.location,
+        "origin_pinned": source.origin.pinned,
+    }
+    _insert_new(connection, sources, row)
+    query = select(sources.c.id).where(*(sources.c[name] == row[name] for name in row))
+    return int(connection.execute(query.order_by(sources.c.id)).scalars().first() or 0)
+
+
+def record_release(
+    connection: Connection,
+    channel: Channel,
+    provenance: Provenance,
+    filename: str,
+    source_id: int,
+) -> None:
+    """Note that `filename` is published; the row that makes all the others seen."""
+    row = {
+        "channel": channel,
+        "fingerprint": provenance.fingerprint,
+        "build_key": provenance.inputs.key,
+        "filename": filename,
+        "source_id": source_id,
+        "log_sha256": provenance.log_sha256,
+        "provenance": provenance.to_json(),
+        "proof": provenance.proof,
+        "published_at": now(),
+        "yanked": None,
+    }
+    connection.execute(releases.insert().values(row))
+
+
+def record_widening(connection: Connection, widening: Widening) -> None:
+    """Note a widening; the first one for a release and a fingerprint stands."""
+    row = {
+        "release_id": widening.release_id,
+        "fingerprint": widening.fingerprint,
+        "reason": widening.reason,
+        "evidence": widening.evidence,
+        "recorded_at": widening.recorded_at,
+    }
+    _insert_new(connection, widenings, row)
+
+
+def _insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
+    connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
+
+
+def _served(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
+    """The releases that `channel` serves to `fingerprint`: built for it, or widened to it."""
+    widened = select(widenings.c.release_id).where(widenings.c.fingerprint == fingerprint)
+    return _RELEASE.where(
+        releases.c.channel == channel,
+        or_(releases.c.fingerprint == fingerprint, releases.c.id.in_(widened)),
+    )
+
+
+def _pairs() -> Any:
+    """(channel, fingerprint, release number) of every release and every widening."""
+    built = select(releases.c.channel, releases.c.fingerprint, releases.c.id)
+    widened = select(releases.c.channel, widenings.c.fingerprint, releases.c.id).join_from(
+        releases, widenings
+    )
+    return built.union(widened).subquery()
+
+
+def _fingerprints(channel: Channel) -> Any:
+    pairs = _pairs()
+    return select(pairs.c.fingerprint).where(pairs.c.channel == channel)
+
+
+def _summaries(connection: Connection) -> list[IndexSummary]:
+    pairs = _pairs()
+    query = (
+        select(
+            pairs.c.channel,
+            pairs.c.fingerprint,
+            func.count(files.c.name.distinct()).label("projects"),
+            func.count(files.c.filename.distinct()).label("files"),
+        )
+        .join_from(pairs, releases, pairs.c.id == releases.c.id)
+        .join(files)
+        .group_by(pairs.c.channel, pairs.c.fingerprint)
+        .order_by(pairs.c.channel.desc(), pairs.c.fingerprint)
+    )
+    return [IndexSummary(**row._mapping) for row in connection.execute(query)]
+
+
+def _one_per_file(found: Iterable[Release]) -> list[Release]:
+    by_file: dict[str, Release] = {}
+    for release in found:
+        first = by_file.setdefault(release.filename, release)
+        if first.yanked is None and release.yanked is not None:
+            by_file[release.filename] = release
+    return list(by_file.values())
+
+
+def _release(row: Row[Any]) -> Release:
+    fields = dict(row._mapping)
+    fields["tags"] = frozenset(Tag(*text.split("-")) for text in fields["tags"])
+    fields["extension_modules"] = frozenset(fields["extension_modules"])
+    fields["interpreter_bound"] = tuple(fields["interpreter_bound"])
+    return Release(**fields)
+
+
+def _widening(row: Row[Any]) -> Widening:
+    fields = dict(row._mapping)
+    del fields["id"]
+    return Widening(**fields)
+
+
+def _pin_json(pin: Pin) -> JSON:
+    return {
+        "name": pin.name, "version": pin.version, "filename": pin.filename, "sha256": pin.sha256,
+    }  # fmt: skip

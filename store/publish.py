@@ -1,0 +1,297 @@
+"""The way into the store: a verified wheel is verified once more, kept, and then listed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from sqlalchemy import Connection
+
+from store import catalogue
+from store.blobs import Blobs, Staged
+from store.catalogue import Catalogue
+from store.channel import Channel, admit
+from store.database import Database
+from store.digest import Sha256, canonical_json
+from store.errors import MalformedError, NameTakenError, NotAStoreError, NotProvenError, StoreError
+from store.fingerprint import Fingerprint, fingerprint_of
+from store.provenance import Provenance
+from store.release import Release, Widening, WideningReason
+from store.target import Target
+from store.verdict import VerifiedWheel
+from store.widening import check_serves, prove
+
+_LOG: Final = logging.getLogger("wheelfarm.store")
+_CATALOGUE: Final = "catalogue.sqlite"
+_OURS: Final = ("blobs", "staging", _CATALOGUE)
+_LONGEST_NAME: Final = 255 - len(".metadata")
+_COMPARED: Final = (
+    "filename",
+    "sha256",
+    "size",
+    "content_sha256",
+    "name",
+    "version",
+    "tags",
+    "requires_python",
+    "metadata",
+    "extension_modules",
+    "interpreter_bound",
+)
+
+
+class Verifier(Protocol):
+    """Reads the wheel at `path` and gives what its bytes say; raises when they do not hold."""
+
+    def __call__(self, path: Path) -> VerifiedWheel:
+        """The wheel as it is, under the file name that it has."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A folder of blobs and the catalogue of what they are. `Store.open` makes one."""
+
+    root: Path
+    blobs: Blobs
+    catalogue: Catalogue
+    database: Database
+    verifier: Verifier | None
+
+    @classmethod
+    def open(cls, path: Path, *, verifier: Verifier | None = None, create: bool = True) -> Store:
+        """The store in the folder `path`, its tables brought up to date.
+
+        A new one when the folder is empty or absent and `create` is set. Without a verifier it
+        serves and explains, and takes nothing. Raises NotAStoreError for a folder of something
+        else, StoreError for trouble with the disk.
+        """
+        _take_folder(path, create=create)
+        database = Database(path / _CATALOGUE)
+        blobs = Blobs(path)
+        blobs.prepare()
+        database.migrate()
+        return cls(
+            root=path,
+            blobs=blobs,
+            catalogue=Catalogue(database),
+            database=database,
+            verifier=verifier,
+        )
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self.database.close()
+
+    def put(
+        self,
+        wheel: VerifiedWheel,
+        *,
+        provenance: Provenance,
+        channel: Channel,
+        target: Target,
+        log: Path,
+    ) -> Release:
+        """Publish `wheel` for `target` in `channel`; give the release that now stands.
+
+        The same build again changes nothing. When the BuildKey has a release of other bytes, that
+        first one stands and is given (its `sha256` differs from the wheel's), and the log says so.
+        `log` is the build's log file.
+
+        Raises PolicyError when channel or target may not have it; NotProvenError when its bytes
+        or its papers say otherwise; NameTakenError when the file name has other bytes; StoreError.
+        """
+        _check_papers(wheel, provenance, target)
+        admit(provenance.source, channel)
+        with (
+            self.blobs.stage_file(wheel.path, wheel.filename) as staged,
+            self.blobs.stage_file(log, "build.log") as staged_log,
+        ):
+            seen = self._verify_again(wheel, staged)
+            _check_log(staged_log, provenance)
+            check_serves(seen.filename, seen.tags, seen.interpreter_bound, target)
+            release = self._standing(seen, provenance, channel)
+            if release is None:
+                self._keep(staged, staged_log, seen)
+                release = self._list(seen, provenance, channel, target)
+        _say_which_stands(release, seen)
+        return release
+
+    def widen(self, release: Release, fingerprint: Fingerprint, reason: WideningReason) -> Widening:
+        """Let `release` serve `fingerprint` as well, once `reason` is proved; record the proof.
+
+        Raises PolicyError when it does not hold, NotFoundError when the store does not know the
+        fingerprint (`Catalogue.remember_target` tells it).
+        """
+        evidence = prove(self.catalogue, release, fingerprint, reason)
+        widening = Widening(
+            release_id=release.id,
+            fingerprint=fingerprint,
+            reason=reason,
+            evidence=evidence,
+            recorded_at=catalogue.now(),
+        )
+        with self.database.writing() as connection:
+            catalogue.record_widening(connection, widening)
+        return widening
+
+    def _verify_again(self, wheel: VerifiedWheel, staged: Staged) -> VerifiedWheel:
+        """What the verifier reads in the bytes that the store has just copied."""
+        if self.verifier is None:
+            raise StoreError("this store was opened to be read: it has no verifier")
+        _compare("sha256", wheel.sha256, staged.blob.sha256, wheel.filename)
+        seen = self.verifier(staged.path)
+        for field in _COMPARED:
+            _compare(field, getattr(wheel, field), getattr(seen, field), wheel.filename)
+        return seen
+
+    def _standing(
+        self, wheel: VerifiedWheel, provenance: Provenance, channel: Channel
+    ) -> Release | None:
+        with self.database.reading() as connection:
+            return _standing(connection, wheel, provenance, channel)
+
+    def _keep(self, staged: Staged, staged_log: Staged, wheel: VerifiedWheel) -> None:
+        """Blobs come before rows: a row never names bytes that are not there."""
+        self.blobs.adopt(staged)
+        self.blobs.adopt(staged_log)
+        self.blobs.put_bytes(wheel.metadata)
+
+    def _list(
+        self, wheel: VerifiedWheel, provenance: Provenance, channel: Channel, target: Target
+    ) -> Release:
+        """All rows in one transaction, unless another process was first."""
+        with self.database.writing() as connection:
+            if standing := _standing(connection, wheel, provenance, channel):
+                return standing
+            _record(connection, wheel, provenance, channel, target)
+            release = _standing(connection, wheel, provenance, channel)
+        assert release is not None
+        return release
+
+
+def _take_folder(path: Path, *, create: bool) -> None:
+    try:
+        if not create and not (path / _CATALOGUE).is_file():
+            raise NotAStoreError(
+                f"there is no store in {path}",
+                hint="`wheelfarm build` makes one; --store DIR or $WHEELFARM_STORE names another",
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith(_OURS)]
+    except OSError as error:
+        raise StoreError(
+            f"cannot use {path} as a store: {error.strerror}",
+            hint="give a folder that you may write to with --store DIR",
+        ) from error
+    if foreign and not (path / _CATALOGUE).exists():
+        raise NotAStoreError(
+            f"{path} holds other files ({foreign[0]!r}) and no store",
+            hint="give an empty folder, or one that does not exist",
+        )
+
+
+def _check_papers(wheel: VerifiedWheel, provenance: Provenance, target: Target) -> None:
+    """Hold the provenance against the wheel and the target that it is said to belong to."""
+    _check_name(wheel)
+    source, inputs, name = provenance.source, provenance.inputs, wheel.filename
+    _compare("fingerprint", provenance.fingerprint, fingerprint_of(target), name)
+    _compare("name", canonicalize_name(source.name), canonicalize_name(wheel.name), name)
+    _compare("version", source.version, wheel.version, name)
+    _compare("source sha256", source.sha256, inputs.source_sha256, name)
+    _check_text(provenance)
+
+
+def _check_name(wheel: VerifiedWheel) -> None:
+    name = wheel.filename
+    try:
+        project, version, _, tags = parse_wheel_filename(name)
+    except InvalidWheelFilename as error:
+        raise MalformedError(f"not a wheel's file name: {name[:80]!r}") from error
+    if len(name) > _LONGEST_NAME or not name.isascii() or "/" in name or not name.isprintable():
+        raise MalformedError(f"not a file name that the store can keep: {name[:80]!r}")
+    _compare("name", canonicalize_name(wheel.name), project, name)
+    _compare("version", wheel.version, str(version), name)
+    _compare("tags", wheel.tags, tags, name)
+
+
+def _check_text(provenance: Provenance) -> None:
+    try:
+        canonical_json(provenance.to_json())
+    except (UnicodeEncodeError, TypeError) as error:
+        raise MalformedError(f"the provenance has no canonical form: {error}") from error
+
+
+def _check_log(staged: Staged, provenance: Provenance) -> None:
+    name = provenance.source.filename
+    _compare("log sha256", provenance.log_sha256, staged.blob.sha256, name)
+    _compare("log size", provenance.log_size, staged.blob.size, name)
+
+
+def _compare(field: str, told: object, seen: object, filename: str) -> None:
+    if told != seen:
+        raise NotProvenError(
+            f"{filename}: its {field} is {_short(seen)}, not {_short(told)} as stated",
+            hint="it changed after it was verified, or its papers belong to another wheel",
+        )
+
+
+def _short(value: object) -> str:
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(map(str, value)))[:300] or "empty"
+    return f"{value!r:.100}"
+
+
+def _standing(
+    connection: Connection, wheel: VerifiedWheel, provenance: Provenance, channel: Channel
+) -> Release | None:
+    """The release that the build has already. Raises NameTakenError when there is none, and the
+    file name or the bytes are taken."""
+    key, fingerprint = provenance.inputs.key, provenance.fingerprint
+    if first := catalogue.release_of_build(connection, channel, fingerprint, key):
+        return first
+    if taken := catalogue.file_conflict(connection, wheel.filename, wheel.sha256):
+        raise _name_taken(wheel.filename, wheel.sha256, *taken)
+    return None
+
+
+def _name_taken(filename: str, sha256: Sha256, old_name: str, old_sha256: str) -> NameTakenError:
+    if old_name == filename:
+        return NameTakenError(
+            f"{filename} is published with other bytes ({old_sha256[:12]}, not {sha256[:12]})",
+            hint="a name never has two contents: give the wheel a build tag made from its content",
+        )
+    return NameTakenError(
+        f"the bytes of {filename} are published as {old_name}",
+        hint="publish them under that name",
+    )
+
+
+def _record(
+    connection: Connection,
+    wheel: VerifiedWheel,
+    provenance: Provenance,
+    channel: Channel,
+    target: Target,
+) -> None:
+    metadata = catalogue.metadata_blob(wheel)
+    catalogue.record_blob(connection, wheel.sha256, wheel.size)
+    catalogue.record_blob(connection, *metadata)
+    catalogue.record_blob(connection, provenance.log_sha256, provenance.log_size)
+    catalogue.record_target(connection, target)
+    catalogue.record_file(connection, wheel, metadata[0])
+    source_id = catalogue.record_source(connection, provenance.source)
+    catalogue.record_release(connection, channel, provenance, wheel.filename, source_id)
+
+
+def _say_which_stands(release: Release, wheel: VerifiedWheel) -> None:
+    if release.sha256 != wheel.sha256:
+        _LOG.warning(
+            "build %s gave %s this time; its first release %s stands",
+            release.build_key[:12],
+            wheel.filename,
+            release.filename,
+        )
