@@ -23,6 +23,9 @@ from store.schema import blobs, files, releases, resolutions, sources, targets, 
 from store.target import Target, identity_of, target_from_identity
 from store.verdict import VerifiedWheel
 
+SUPERSEDED: Final = "superseded by "
+"""How the reason begins for which an older build of a version is yanked."""
+
 _RELEASE: Final = (
     select(
         releases.c.id,
@@ -176,6 +179,15 @@ class Catalogue:
         with self._database.writing() as connection:
             return connection.execute(query).rowcount
 
+    def prefer(self, release: Release) -> None:
+        """Make `release` the one build of its version that its index offers.
+
+        Every other build of the version there is superseded (yanked, and says by what); a release
+        that was superseded itself is offered again. Other yanks stay.
+        """
+        with self._database.writing() as connection:
+            supersede(connection, release)
+
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
         row = {"key": key, "pins": [_pin_json(pin) for pin in pins], "recorded_at": now()}
@@ -293,6 +305,27 @@ def record_release(
         "yanked": None,
     }
     connection.execute(releases.insert().values(row))
+
+
+def supersede(connection: Connection, release: Release) -> None:
+    """Leave `release` the only build of its version in its index; see `Catalogue.prefer`.
+
+    Build tags sort, so two builds of one version would be chosen between by their digests.
+    """
+    versions = select(files.c.filename).where(
+        files.c.name == release.name, files.c.version == release.version
+    )
+    here = update(releases).where(
+        releases.c.channel == release.channel,
+        releases.c.fingerprint == release.fingerprint,
+        releases.c.filename.in_(versions),
+    )
+    others = here.where(releases.c.filename != release.filename, releases.c.yanked.is_(None))
+    itself = here.where(
+        releases.c.filename == release.filename, releases.c.yanked.startswith(SUPERSEDED)
+    )
+    connection.execute(others.values(yanked=f"{SUPERSEDED}{release.filename}"))
+    connection.execute(itself.values(yanked=None))
 
 
 def record_widening(connection: Connection, widening: Widening) -> None:
