@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
-from sqlalchemy import Connection, Row, Select, Table, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Table, Update, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from store.channel import Channel
@@ -179,6 +179,18 @@ class Catalogue:
         with self._database.writing() as connection:
             return connection.execute(query).rowcount
 
+    def yank_builds(
+        self, channel: Channel, fingerprint: Fingerprint, name: str, version: str, reason: str
+    ) -> int:
+        """Yank every build of one version in one index; give the number of releases it changed."""
+        query = (
+            _builds_of(channel, fingerprint, name, version)
+            .where(releases.c.yanked.is_(None))
+            .values(yanked=reason)
+        )
+        with self._database.writing() as connection:
+            return connection.execute(query).rowcount
+
     def prefer(self, release: Release) -> None:
         """Make `release` the one build of its version that its index offers.
 
@@ -312,20 +324,23 @@ def supersede(connection: Connection, release: Release) -> None:
 
     Build tags sort, so two builds of one version would be chosen between by their digests.
     """
-    versions = select(files.c.filename).where(
-        files.c.name == release.name, files.c.version == release.version
-    )
-    here = update(releases).where(
-        releases.c.channel == release.channel,
-        releases.c.fingerprint == release.fingerprint,
-        releases.c.filename.in_(versions),
-    )
+    here = _builds_of(release.channel, release.fingerprint, release.name, release.version)
     others = here.where(releases.c.filename != release.filename, releases.c.yanked.is_(None))
     itself = here.where(
         releases.c.filename == release.filename, releases.c.yanked.startswith(SUPERSEDED)
     )
     connection.execute(others.values(yanked=f"{SUPERSEDED}{release.filename}"))
     connection.execute(itself.values(yanked=None))
+
+
+def _builds_of(channel: Channel, fingerprint: Fingerprint, name: str, version: str) -> Update:
+    """An update of every build of one version in one index."""
+    named = select(files.c.filename).where(files.c.name == name, files.c.version == version)
+    return update(releases).where(
+        releases.c.channel == channel,
+        releases.c.fingerprint == fingerprint,
+        releases.c.filename.in_(named),
+    )
 
 
 def record_widening(connection: Connection, widening: Widening) -> None:

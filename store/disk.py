@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from store.errors import StoreError
@@ -46,7 +46,8 @@ def sweep(parent: Path) -> None:
         if not _locks(descriptor):
             return  # another process makes a folder or sweeps; the next start sweeps again
         for folder in parent.iterdir():
-            with _descriptor(folder) as child:
+            # Its owner may end, and remove it, at this very moment.
+            with suppress(FileNotFoundError), _descriptor(folder) as child:
                 if _locks(child):
                     shutil.rmtree(folder, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from builder.build import plan_inputs
 from builder.stages import BuildRequest, Sdist
+from store.catalogue import SUPERSEDED
 from store.channel import Channel
 from store.digest import Sha256, digest_of
 from store.errors import FARM_TROUBLE, WheelfarmError
@@ -154,8 +155,12 @@ def _hit(job: Job, store: Store) -> Outcome | None:
         return None
     key = plan_inputs(job.request(job.settings.cache)).key
     release = store.catalogue.find_release(job.channel, job.target.fingerprint, key)
-    if release is None or release.yanked is not None:
+    if release is None:
         return None
+    if release.yanked is not None:
+        if not release.yanked.startswith(SUPERSEDED):
+            return None
+        store.catalogue.prefer(release)
     return dataclasses.replace(
         outcome_of(job, "hit"), filename=release.filename, sha256=release.sha256
     )
