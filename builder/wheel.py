@@ -133,6 +133,12 @@ class OpenedWheel:
         return tuple((m, m.binary) for m in self.binaries if isinstance(m.binary, ElfFile))
 
     @cached_property
+    def site_paths(self) -> frozenset[str]:
+        """Every path below site-packages that the wheel brings."""
+        paths = (member.site_path for member in self.members.values())
+        return frozenset(path for path in paths if path is not None)
+
+    @cached_property
     def raw_metadata(self) -> Mapping[str, object]:
         """The headers of METADATA that are well-formed, by packaging's names."""
         return dict(parse_email(self.metadata)[0])

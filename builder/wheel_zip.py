@@ -32,7 +32,9 @@ _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _STREAMED: Final = 0x8
 _FULL32: Final = 0xFFFFFFFF
 _METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-_DRIVE: Final = re.compile(r"[A-Za-z]:")
+# Control characters, a backslash, a drive; and parts that lead up, back, or nowhere.
+_NEVER: Final = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")
+_NOWHERE: Final = frozenset({"", ".", ".."})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,10 +253,7 @@ def _entry_problems(entry: Entry) -> Iterator[str]:
 
 def _unsafe_path(path: str) -> bool:
     parts = path.removesuffix("/").split("/")
-    control = any(ord(c) < 0x20 or ord(c) == 0x7F for c in path)
-    return bool(
-        control or "\\" in path or _DRIVE.match(path) or not path or {"", ".", ".."} & set(parts)
-    )
+    return bool(_NEVER.search(path) or not _NOWHERE.isdisjoint(parts))
 
 
 def _size_problems(file: BinaryIO, entries: tuple[Entry, ...], limits: Limits) -> Iterator[Finding]:

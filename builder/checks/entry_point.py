@@ -19,7 +19,7 @@ from store.verdict import Finding, Severity
 CODE: Final = "entry-point"
 TITLE: Final = "Every extension module exports its entry point in every slice"
 _SOURCES: Final = 64 << 20
-_LOADERS: Final = (b"ctypes", b"cffi", b"dlopen", b"LoadLibrary")
+_LOADERS: Final = (b"ctypes", b"cffi", b"dlopen", b"LoadLibrary", b"load_extension")
 _ENTRIES: Final = ("PyInit_", "PyInitU_", "PyModExport_", "PyModExportU_")
 
 
@@ -29,17 +29,15 @@ def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
     A library that code loads by ctypes or cffi, or that another binary links, needs no entry
     point: that is no error. An entry point of another name always is.
     """
+    silent = []
     for module in module_files(wheel):
         if module.has_entry or module.member.malformed or module.member.format == "pe":
             continue
         if module.member.binary is None:
             yield _no_binary(module)
-        elif found := sorted(filter(_is_entry, _exports(module))):
-            if not _is_library(wheel, module):
-                yield _missing(module, "error", {"found": found[:20]})
         elif not _is_library(wheel, module):
-            severity: Severity = "note" if _loaded_by_code(wheel, module) else "error"
-            yield _missing(module, severity, {"found": []})
+            silent.append(module)
+    yield from _judge_silent(wheel, silent)
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
@@ -94,16 +92,41 @@ def _links(binary: MachFile | ElfFile | None) -> Iterator[str]:
             yield from (dependency.name for dependency in part.dependencies)
 
 
-def _loaded_by_code(wheel: OpenedWheel, module: ModuleFile) -> bool:
-    """Whether the wheel's Python code names the file and uses a loader of shared libraries."""
-    stem = module.dotted.rpartition(".")[2].encode()
-    named = loads = False
+def _judge_silent(wheel: OpenedWheel, silent: list[ModuleFile]) -> Iterator[Finding]:
+    """A finding for each file without its entry point; a note where code loads it otherwise."""
+    loaded = _loaded_by_code(wheel, silent) if silent else frozenset()
+    for module in silent:
+        found = sorted(filter(_is_entry, _exports(module)))
+        note = module.member.path in loaded and not found
+        yield _missing(module, "note" if note else "error", {"found": found[:20]})
+
+
+def _loaded_by_code(wheel: OpenedWheel, modules: list[ModuleFile]) -> frozenset[str]:
+    """The files that the wheel's Python code names, if it uses a loader of shared libraries.
+
+    A plain ``.so`` that uses nothing of CPython need not be named in full: debugpy puts the name
+    together from parts.
+    """
+    unnamed = {module.member.path: module.dotted.rpartition(".")[2].encode() for module in modules}
+    loads = False
     for _, text in wheel.texts(".py", _SOURCES):
-        named = named or stem in text
         loads = loads or any(word in text for word in _LOADERS)
-        if named and loads:
-            return True
-    return False
+        unnamed = {path: stem for path, stem in unnamed.items() if stem not in text}
+    if not loads:
+        return frozenset()
+    return frozenset(
+        module.member.path
+        for module in modules
+        if module.member.path not in unnamed
+        or (module.suffix.kind == "plain" and not _uses_python(module))
+    )
+
+
+def _uses_python(module: ModuleFile) -> bool:
+    binary = module.member.binary
+    parts = binary.slices if isinstance(binary, MachFile) else [binary]
+    undefined = frozenset().union(*(part.undefined for part in parts if part is not None))
+    return any(symbol.startswith(("Py", "_Py")) for symbol in undefined)
 
 
 def _no_binary(module: ModuleFile) -> Finding:

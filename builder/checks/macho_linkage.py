@@ -71,14 +71,13 @@ def _resolves(wheel: OpenedWheel, member: Member, part: MachSlice, name: str) ->
 
     dyld also searches the rpaths of what loaded the file, so those count.
     """
-    inside = {other.site_path for other in wheel.members.values() if other.site_path}
     if name.startswith("@loader_path/"):
-        return _from_loader(member, name) in inside
+        return _from_loader(member, name) in wheel.site_paths
     if not name.startswith("@rpath/"):
         return False
     rest = name.removeprefix("@rpath/")
     return any(
-        _from_loader(holder, posixpath.join(rpath, rest)) in inside
+        _from_loader(holder, posixpath.join(rpath, rest)) in wheel.site_paths
         for holder, rpath in _rpaths(wheel, member, part)
     )
 

@@ -128,6 +128,28 @@ def test_a_library_that_code_loads_needs_no_entry_point(tmp_path: Path) -> None:
     assert (judgement.verdict, only(judgement, "entry-point").severity) == ("accept", "note")
 
 
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        (b"import ctypes\nNAME = 'att' + 'ach.so'\n", "accept"),
+        (b"db.load_extension(path)\n", "accept"),
+        (b"", "reject"),
+    ],
+)
+def test_a_plain_library_needs_some_loader(tmp_path: Path, source: bytes, verdict: str) -> None:
+    members = {"p/attach.so": mach("arm64", "11.0", ("attach",)), "p/load.py": source}
+    assert verdict_of(tmp_path, f"p-1.0-cp311-cp311-{_ARM}.whl", members).verdict == verdict
+
+
+def test_a_plain_module_that_uses_python_must_be_named_by_its_loader(tmp_path: Path) -> None:
+    body = "extern int PyErr_Occurred(void);\nint use(void) { return PyErr_Occurred(); }\n"
+    members = {"p/attach.so": elf(("attach",), body=body), "p/load.py": b"import ctypes\n"}
+    name = f"p-1.0-cp311-cp311-{_MANY}.whl"
+    assert verdict_of(tmp_path, name, members).verdict == "reject"
+    members["p/load.py"] = b"import ctypes\nctypes.PyDLL('attach')\n"
+    assert verdict_of(tmp_path, name, members).verdict == "accept"
+
+
 def test_an_empty_file_with_a_module_s_name_is_refused(tmp_path: Path) -> None:
     judgement = verdict_of(tmp_path, f"p-1.0-cp311-cp311-{_ARM}.whl", {_M: b""})
     assert judgement.verdict == "reject"

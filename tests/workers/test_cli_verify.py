@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +79,7 @@ def test_the_retagged_wheel_is_written_and_accepted(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "out"
     (line,) = _lines(_run("--json", "--retag-to", out, path))
     assert line["retagged"] == "p-1.0-cp311-cp311-macosx_11_0_x86_64.whl"
-    assert os.listdir(out) == [line["retagged"]]
+    assert [file.name for file in out.iterdir()] == [line["retagged"]]
     assert _run(out).returncode == 0
     assert path.read_bytes() == before
 
@@ -99,6 +98,13 @@ def test_a_person_can_act_on_the_text(tmp_path: Path) -> None:
     assert run.stdout.startswith(f"RETAG   {_UNIVERSAL}\n")
     for part in ("macosx_11_0_x86_64", f"in {_M} [arm64]", "error[macho-architecture]", "hint:"):
         assert part in run.stdout
+
+
+def test_many_members_with_one_fault_make_one_paragraph(tmp_path: Path) -> None:
+    members = {f"p/{c}{MAC_SUFFIX}": mach("x86_64", exports=(f"PyInit_{c}",)) for c in "abcde"}
+    text = _run(wheel(tmp_path, _UNIVERSAL, members)).stdout
+    assert text.count("error[macho-architecture]") == 1
+    assert "and in 2 more" in text
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ _PAGES: Final = (
     Path(builder.checks.__path__[0]) / "pages",
     Path(builder.checks.__path__[0]).parents[1] / "docs" / "checks",
 )
+_SHOWN: Final = 3
 _MARKS: Final = {"accept": "ACCEPT", "retag": "RETAG ", "reject": "REJECT"}
 
 
@@ -184,20 +185,33 @@ def _block(outcome: Outcome) -> str:
     if outcome.retagged:
         lines.append(f"  written as  {outcome.retagged}")
     shown = [finding for finding in judgement.findings if finding.severity != "note"]
-    for finding in shown:
-        lines += _finding_lines(finding)
+    for group in _alike(shown):
+        lines += _finding_lines(group)
     if notes := len(judgement.findings) - len(shown):
         lines.append(f"  {notes} note{'s' if notes > 1 else ''} (see --json)")
     return "\n".join(lines)
 
 
-def _finding_lines(finding: Finding) -> Iterator[str]:
-    place = " ".join(filter(None, [finding.member, f"[{finding.slice}]" if finding.slice else ""]))
-    yield f"  {finding.severity}[{finding.check}]: {printable(finding.message)}"
-    if place:
-        yield f"    in {printable(place)}"
-    if finding.hint:
-        yield f"    hint: {printable(finding.hint)}"
+def _alike(findings: list[Finding]) -> list[list[Finding]]:
+    """Findings that say the same of several members, together."""
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        said = (finding.check, finding.severity, finding.message)
+        groups.setdefault(said, []).append(finding)
+    return list(groups.values())
+
+
+def _finding_lines(group: list[Finding]) -> Iterator[str]:
+    first = group[0]
+    yield f"  {first.severity}[{first.check}]: {printable(first.message)}"
+    for finding in group[:_SHOWN]:
+        slice_text = f"[{finding.slice}]" if finding.slice else ""
+        if place := " ".join(filter(None, [finding.member, slice_text])):
+            yield f"    in {printable(place)}"
+    if len(group) > _SHOWN:
+        yield f"    and in {len(group) - _SHOWN} more (see --json)"
+    if first.hint:
+        yield f"    hint: {printable(first.hint)}"
 
 
 def printable(text: str) -> str:
