@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.interpreter import measure
 from builder.local import local_sdist
 from builder.stages import BuildRequest, Sdist
 from builder.toolchain.native import native_toolchain
-from builder.toolchain.python_facts import python_facts
 from store.provenance import Pin, Recipe
-from store.target import Baseline, Interpreter, Target
 
 PROJECTS = Path(__file__).parent.parent / "projects"
 MTIME = 1_600_000_000
@@ -44,25 +43,6 @@ def pack(tmp_path: Path) -> Pack:
     return pack_project
 
 
-def target_of(python: Path) -> Target:
-    """A portable target of the interpreter's ABI, at a floor that the test machine is above."""
-    facts = python_facts(python)
-    return Target(
-        interpreter=Interpreter(
-            implementation="cpython",
-            version=facts.markers["python_version"],
-            soabi=facts.config["SOABI"],
-            ext_suffix=facts.config["EXT_SUFFIX"],
-            debug=False,
-            free_threaded="t" in facts.abiflags,
-            pointer_bytes=8,
-        ),
-        build=None,
-        arch=facts.markers["platform_machine"],
-        baseline=Baseline(kind="manylinux", major=2, minor=36),
-    )
-
-
 @pytest.fixture
 def request_for(pack: Pack, tmp_path: Path) -> Request:
     """A request to build a project of tests/projects, or an Sdist; each in a fresh workspace."""
@@ -81,7 +61,7 @@ def request_for(pack: Pack, tmp_path: Path) -> Request:
         sdist = local_sdist(pack(what), tmp_path / "sdists") if isinstance(what, str) else what
         return BuildRequest(
             sdist=sdist,
-            target=target_of(python),
+            target=measure(python).target(),
             toolchain=native_toolchain(python),
             recipe=recipe or Recipe(),
             pins=pins,
