@@ -56,9 +56,10 @@ def test_a_compiled_module_is_the_targets(target: str, cross_cache: Path, tmp_pa
     done = sh(
         toolchain,
         tmp_path,
-        f"$CC -c m.c -I{native.include} -o m.o && $LDSHARED -L/usr/lib m.o -o m.so",
+        f"$CC -c m.c -I{native.include} -o m.o && $LDSHARED -L/usr/lib m.o -o $PWD/m.so",
     )
     assert done.returncode == 0, done.stderr
+    assert str(tmp_path).encode() not in (tmp_path / "m.so").read_bytes()
     arch, minimum, signed = described((tmp_path / "m.so").read_bytes())
     baseline = toolchain.macos.target.baseline
     assert (arch, minimum) == (toolchain.macos.target.arch, (baseline.major, baseline.minor))
