@@ -1,8 +1,9 @@
-"""What the store's tests share: targets, measurements, an open store of the test's own."""
+"""What the store's tests share: stores and one with wheels in it; targets and measurements."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,23 @@ from store.target import Target, target_from_identity
 from tests.store.wheelshop import read_wheel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store, to be copied: making its tables takes the longest."""
+    folder = tmp_path_factory.mktemp("migrated") / "store"
+    Store.open(folder).close()
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, _migrated: Path) -> Iterator[Store]:
+    """An empty store in ``tmp_path/store`` that verifies by reading."""
+    shutil.copytree(_migrated, tmp_path / "store")
+    opened = Store.open(tmp_path / "store", verifier=read_wheel)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")
@@ -47,11 +65,3 @@ def answer() -> dict[str, Any]:
 def mac(answer: dict[str, Any]) -> Environment:
     """The environment of that Mac."""
     return parse_environment(json.dumps(answer))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store that verifies by reading."""
-    opened = Store.open(tmp_path / "store", verifier=read_wheel)
-    yield opened
-    opened.close()
