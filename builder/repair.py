@@ -16,15 +16,19 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from packaging.utils import parse_wheel_filename
+
 from builder.backend import the_wheel
 from builder.binaries.image import ElfFile
 from builder.binaries.read import looks_like_binary, read_binary
 from builder.checks.policies import glibc_policies, is_libpython, is_loader, musl_libraries
 from builder.environment import SYSTEM_PATH
-from builder.errors import BinaryError
+from builder.errors import BinaryError, RefusedWheelError
 from builder.failure import StepFailed
 from builder.process import Command, Limits, run
+from builder.retag import write_retagged
 from builder.stages import BuiltWheel
+from builder.wheel import open_wheel
 
 _LIMITS: Final = Limits(timeout_seconds=600, silence_seconds=600, log_bytes=4 << 20)
 _LARGEST_BINARY: Final = 512 << 20
@@ -110,6 +114,18 @@ def _repaired(built: BuiltWheel, scratch: Path, tool: str, argv: list[str]) -> t
     if not run(command, built.prepared.log).ok:
         return built.path, "none"
     try:
-        return the_wheel(folder / "repaired", built.prepared.request.sdist.source), tool
-    except StepFailed:
+        repaired = the_wheel(folder / "repaired", built.prepared.request.sdist.source)
+        return _under_its_own_claim(repaired, built.path, folder / "claimed"), tool
+    except (StepFailed, RefusedWheelError):
         return built.path, "none"
+
+
+def _under_its_own_claim(repaired: Path, built: Path, folder: Path) -> Path:
+    """The repaired wheel with the tags that the backend gave it.
+
+    auditwheel puts a tag of its own choice beside or in place of them, judged without what the
+    farm knows: a wheel that is linked to its libpython would get a manylinux tag.
+    """
+    folder.mkdir()
+    tags = parse_wheel_filename(built.name)[3]
+    return write_retagged(open_wheel(repaired), tags, folder, build=None)
