@@ -30,6 +30,7 @@ def mach(
     arch: str = "arm64",
     minimum: str = "11.0",
     exports: tuple[str, ...] = ("PyInit_m",),
+    *,
     flags: tuple[str, ...] = ("-shared",),
     libraries: tuple[tuple[str, bytes], ...] = (),
     system: str = "macos",
@@ -67,7 +68,7 @@ def dylib(
 ) -> bytes:
     """A macOS library with the given install name."""
     flags = ("-shared", f"-Wl,-install_name,{install_name}", *extra)
-    return mach(arch, minimum, ("helper",), flags)
+    return mach(arch, minimum, ("helper",), flags=flags)
 
 
 def fat(*slices: bytes) -> bytes:
