@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from uv import find_uv_bin
 
@@ -15,11 +16,13 @@ from builder.failure import StepFailed
 from builder.process import Command, Ended, Limits, run
 from store.provenance import Pin
 
-_UNREACHABLE = (
+_UNREACHABLE: Final = (
     "Failed to fetch", "Request failed", "error sending request", "Could not connect",
     "timed out", "dns error", "Network connectivity is disabled", "HTTP status server error",
     "HTTP status client error", "Failed to download",
 )  # fmt: skip
+_OTHER_BYTES: Final = "Hash mismatch"
+"""uv says that a download failed when what came was not what the hash names: no use in a retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class Uv:
 
     def _refuse_unreachable(self, ended: Ended) -> None:
         said = self.sentence(ended)
+        if _OTHER_BYTES in said:
+            return
         if ended.ending != "exit" or any(words in said for words in _UNREACHABLE):
             raise StepFailed(
                 "infrastructure", "the package index could not be asked for build requirements",
