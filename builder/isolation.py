@@ -38,6 +38,16 @@ class Uv:
 
         No configuration file is read: what is resolved depends on what is passed here.
         """
+        ended = self._run(argv, self.log)
+        if not ended.ok:
+            self._refuse_unreachable(ended)
+        return ended
+
+    def tried(self, *argv: str) -> bool:
+        """Whether ``uv ARGV`` does it; when not, its output is nothing to bother a reader with."""
+        return self._run(argv, self.scratch / "tried.log").ok
+
+    def _run(self, argv: Sequence[str], log: Path) -> Ended:
         options = ["--no-config", "--no-python-downloads", "--color", "never"]
         command = Command(
             argv=[find_uv_bin(), *argv, *options],
@@ -45,10 +55,7 @@ class Uv:
             env=uv_environment(self.scratch),
             limits=Limits(timeout_seconds=900, silence_seconds=600),
         )
-        ended = run(command, self.log)
-        if not ended.ok:
-            self._refuse_unreachable(ended)
-        return ended
+        return run(command, log)
 
     def with_index(self) -> list[str]:
         """The options that name the index, when the caller named one."""
@@ -107,11 +114,15 @@ class IsolatedEnvironment:
         listing.write_text(
             "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in pins)
         )
-        ended = self.uv.run(
+        install = [
             "pip", "install", "--quiet", "--python", self.python_executable, "--no-deps",
             "--require-hashes", "--no-build", "--link-mode", "copy", "-r", str(listing),
             *self.uv.with_index(),
-        )  # fmt: skip
+        ]  # fmt: skip
+        # The hashes say which files, so what is in uv's cache is as good as what the index has.
+        if self.uv.tried(*install, "--offline"):
+            return
+        ended = self.uv.run(*install)
         if not ended.ok:
             raise StepFailed(
                 "build", f"the build requirements cannot be installed: {self.uv.sentence(ended)}"
