@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import sys
 import tarfile
@@ -31,7 +32,11 @@ def pack(tmp_path: Path) -> Pack:
         sdist = tmp_path / f"{name.replace('-', '_')}-1.0.tar.gz"
         files = {path: path.relative_to(PROJECTS / name) for path in (PROJECTS / name).rglob("*")}
         files[PROJECTS / "wheel_writer.py"] = Path("wheel_writer.py")
-        with tarfile.open(sdist, "w:gz") as tar:
+        # A time of its own in the gzip header would give the same project another digest.
+        with (
+            gzip.GzipFile(sdist, "wb", mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as tar,
+        ):
             for path, inside in sorted(files.items()):
                 if path.is_file() and "__pycache__" not in path.parts:
                     info = tarfile.TarInfo(f"{name}-1.0/{inside}")
