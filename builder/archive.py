@@ -432,9 +432,9 @@ def _refuse_escape(path: Path, link: Entry, top: Path) -> None:
     try:
         end = path.resolve(strict=True)
     except FileNotFoundError:
-        # What it names is not there, so nobody can read it; but a build might create it outside.
+        end = path.resolve()
+        # What it names is not there, so nobody can read it; but a build might create it.
         path.unlink()
-        return
     except (OSError, RuntimeError) as error:
         raise ArchiveError(f"{link.name} is a link that cannot be followed") from error
     if not end.is_relative_to(top):

@@ -187,9 +187,9 @@ def _refuse_odd_answer(hook: str, output: Path) -> None:
 
 
 def _right_type(hook: str, answer: Mapping[str, object]) -> bool:
-    if "return_val" not in answer:
-        return True  # no backend, or no such hook: pyproject-hooks has words for it
-    value = answer["return_val"]
+    if any(answer.get(word) for word in ("no_backend", "hook_missing", "unsupported")):
+        return True  # pyproject-hooks has an error of its own for each
+    value = answer.get("return_val")
     if hook.startswith("get_requires"):
         return isinstance(value, list) and all(isinstance(one, str) for one in value)
     return isinstance(value, str)

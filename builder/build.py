@@ -93,9 +93,10 @@ def _run_backend(readied: Readied, scratch: Path) -> BuiltWheel:
 
 def _verify(built: BuiltWheel, wheel: Path) -> VerifiedWheel:
     """The wheel, accepted and under its final name in ``workspace/wheel``. Raises StepFailed."""
-    folder = built.prepared.request.workspace / "wheel"
+    request = built.prepared.request
+    folder = request.workspace / "wheel"
     folder.mkdir(exist_ok=True)
-    judged = verify_for_store(wheel, context_of(built), folder)
+    judged = verify_for_store(wheel, context_of(request, built.attempted_modules), folder)
     if isinstance(judged, Judgement):
         shutil.rmtree(folder)
         raise _refused(judged)
@@ -111,12 +112,11 @@ def _refused(judged: Judgement) -> StepFailed:
     )  # fmt: skip
 
 
-def context_of(built: BuiltWheel) -> Context:
-    """What verification may know of this build."""
-    request = built.prepared.request
+def context_of(request: BuildRequest, attempted: frozenset[str] = frozenset()) -> Context:
+    """What verification may know of this build; `attempted` are modules that it tried to make."""
     target, recipe = request.target, request.recipe
     expected: dict[str, frozenset[str]] = {
-        "compiler log": built.attempted_modules,
+        "compiler log": attempted,
         "recipe": frozenset(recipe.expect_extension_modules),
     }
     expected.update({str(sibling): names for sibling, names in request.siblings.items()})

@@ -7,6 +7,7 @@ exception; these are for input that cannot be used at all, and for trouble with 
 from __future__ import annotations
 
 from store.errors import FARM_TROUBLE, REFUSED, UsageError, WheelfarmError
+from store.verdict import Finding
 
 
 class BuilderError(WheelfarmError):
@@ -35,6 +36,16 @@ class ArchiveError(BuilderError):
 
     code = "unsafe-archive"
     exit_status = REFUSED
+
+
+class RefusedWheelError(ArchiveError):
+    """A wheel that cannot even be opened: `findings` say why, each of them an error."""
+
+    code = "refused-wheel"
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__(findings[0].message, hint=findings[0].hint)
+        self.findings = findings
 
 
 class InterpreterError(UsageError):

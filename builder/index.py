@@ -86,7 +86,7 @@ def find_sdist(
     page = _project_page(index_url, name)
     sdists = _sdists_of(page, name, wanted)
     chosen = _choose(sdists, pinned, f"{name}=={version}")
-    return _found(chosen, name, wanted, pinned, index_url)
+    return _found(chosen, pinned, index_url)
 
 
 def fetch_sdist(found: FoundSdist, folder: Path) -> Sdist:
@@ -109,9 +109,7 @@ def fetch_sdist(found: FoundSdist, folder: Path) -> Sdist:
 
 
 def _sdist(found: FoundSdist, path: Path, sha256: Sha256) -> Sdist:
-    origin = Origin(
-        kind="index", location=without_secrets(found.index_url), pinned=bool(found.pinned)
-    )
+    origin = index_origin(found.index_url, pinned=bool(found.pinned))
     source = Source(
         name=found.name, version=found.version, filename=found.filename, sha256=sha256,
         origin=origin,
@@ -127,6 +125,12 @@ def _refuse_other_bytes(found: FoundSdist, sha256: Sha256) -> None:
             + " or ".join(sorted(map(str, right))),
             hint="a mirror may be broken, or somebody changed the file; do not build it",
         )
+
+
+def index_origin(index_url: str | None, *, pinned: bool) -> Origin:
+    """The origin of an sdist from `index_url`; None is the index that pip uses."""
+    location = without_secrets(index_url or PYPI_SIMPLE_ENDPOINT)
+    return Origin(kind="index", location=location, pinned=pinned)
 
 
 def without_secrets(url: str) -> str:
@@ -210,13 +214,13 @@ def _sha256_of(file: DistributionPackage) -> Sha256 | None:
         return None
 
 
-def _found(
-    file: DistributionPackage, name: str, version: Version, pinned: frozenset[Sha256], index: str
-) -> FoundSdist:
+def _found(file: DistributionPackage, pinned: frozenset[Sha256], index_url: str) -> FoundSdist:
+    # Name and version are the file's own spelling: `1` and `1.0` are to be one Source.
+    name, version = parse_sdist_filename(file.filename)
     sha256 = _sha256_of(file) or (next(iter(pinned)) if len(pinned) == 1 else None)
     return FoundSdist(
-        name=canonicalize_name(name), version=str(version), filename=file.filename, url=file.url,
-        sha256=sha256, pinned=pinned, index_url=index,
+        name=name, version=str(version), filename=file.filename, url=file.url,
+        sha256=sha256, pinned=pinned, index_url=index_url,
         yanked=(file.yanked_reason or "") if file.is_yanked else None,
     )  # fmt: skip
 

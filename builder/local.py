@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder.deposit import deposit
-from builder.errors import SdistError
+from builder.errors import ArchiveError, SdistError
 from builder.sdist import read_pkg_info, refuse_other_project, sdist_name
 from builder.stages import Sdist
 from store.provenance import Origin, Source
@@ -27,6 +27,14 @@ def local_sdist(path: Path, folder: Path) -> Sdist:
     found = Source(
         name=name, version=str(version), filename=path.name, sha256=sha256, origin=origin
     )
-    if (metadata := read_pkg_info(copy)) is not None:
-        refuse_other_project(metadata, found)
+    _refuse_unusable(copy, found)
     return Sdist(source=found, path=copy)
+
+
+def _refuse_unusable(copy: Path, found: Source) -> None:
+    try:
+        if (metadata := read_pkg_info(copy)) is not None:
+            refuse_other_project(metadata, found)
+    except ArchiveError:
+        copy.unlink()
+        raise

@@ -9,11 +9,8 @@ whatever happens to the process or the machine.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from store.digest import Sha256, copy_hashing
+from store.disk import disk_trouble, locked_folder, sweep, sync_folder
 from store.errors import StoreError
 
 _READ_ONLY: Final = 0o444
@@ -51,10 +49,10 @@ class Blobs:
 
     def prepare(self) -> None:
         """Make the folders, and remove what publications of dead processes left behind."""
-        with _disk_trouble("make", self._blobs):
+        with disk_trouble("make", self._blobs):
             self._blobs.mkdir(exist_ok=True)
             self._staging.mkdir(exist_ok=True)
-            _sweep(self._staging)
+        sweep(self._staging)
 
     def put(self, source: BinaryIO) -> Blob:
         """Keep the rest of `source`."""
@@ -83,20 +81,20 @@ class Blobs:
         It is gone after the ``with`` block unless `adopt` took it. `filename` must be a plain
         file name.
         """
-        with _staging_folder(self._staging) as folder:
+        with locked_folder(self._staging) as folder:
             path = folder / filename
-            with _disk_trouble("write to", self._staging):
+            with disk_trouble("write to", self._staging):
                 blob = _copy_synced(source, path)
             yield Staged(path=path, blob=blob)
 
     def adopt(self, staged: Staged) -> Blob:
         """Make the staged bytes a blob. When the store has them already, nothing changes."""
         final = self._place(staged.blob.sha256)
-        with _disk_trouble("write to", self._blobs):
+        with disk_trouble("write to", self._blobs):
             if not self._has(final, staged.blob):
                 _make_folder(final.parent)
                 staged.path.rename(final)
-                _sync_folder(final.parent)
+                sync_folder(final.parent)
         return staged.blob
 
     def path(self, digest: Sha256) -> Path:
@@ -108,7 +106,7 @@ class Blobs:
 
     def read(self, digest: Sha256) -> bytes:
         """The bytes of a blob that is known to be small, such as metadata."""
-        with _disk_trouble("read", self._blobs):
+        with disk_trouble("read", self._blobs):
             return self.path(digest).read_bytes()
 
     def _place(self, digest: Sha256) -> Path:
@@ -137,62 +135,7 @@ def _copy_synced(source: BinaryIO, path: Path) -> Blob:
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut: the folder is synced, not only the file."""
-    with _descriptor(folder) as descriptor:
-        os.fsync(descriptor)
-
-
-@contextmanager
-def _staging_folder(staging: Path) -> Iterator[Path]:
-    """A new folder, locked as long as this process lives."""
-    with _disk_trouble("write to", staging):
-        folder, lock = _new_locked_folder(staging)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def _new_locked_folder(staging: Path) -> tuple[Path, int]:
-    # The shared lock on the parent keeps a sweep away between making and locking the child.
-    with _descriptor(staging) as parent:
-        fcntl.flock(parent, fcntl.LOCK_SH)
-        folder = Path(tempfile.mkdtemp(dir=staging))
-        lock = os.open(folder, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return folder, lock
-
-
-def _sweep(staging: Path) -> None:
-    with _descriptor(staging) as parent:
-        if not _locks(parent):
-            return  # another process makes a folder or sweeps; the next start sweeps again
-        for folder in staging.iterdir():
-            with _descriptor(folder) as child:
-                if _locks(child):
-                    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _locks(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def _descriptor(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        sync_folder(folder.parent)
 
 
 @contextmanager
@@ -203,15 +146,3 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     with source:
         yield source
-
-
-@contextmanager
-def _disk_trouble(verb: str, place: Path) -> Iterator[None]:
-    """What the operating system says, as a StoreError."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot {verb} {place}: {error.strerror or error}",
-            hint="is the disk full, the folder read-only, or another user's?",
-        ) from error

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
-from sqlalchemy import Connection, Row, Select, Table, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Table, Update, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from store.channel import Channel
@@ -22,6 +22,9 @@ from store.release import Release, Widening
 from store.schema import blobs, files, releases, resolutions, sources, targets, widenings
 from store.target import Target, identity_of, target_from_identity
 from store.verdict import VerifiedWheel
+
+SUPERSEDED: Final = "superseded by "
+"""How the reason begins for which an older build of a version is yanked."""
 
 _RELEASE: Final = (
     select(
@@ -176,6 +179,27 @@ class Catalogue:
         with self._database.writing() as connection:
             return connection.execute(query).rowcount
 
+    def yank_builds(
+        self, channel: Channel, fingerprint: Fingerprint, name: str, version: str, reason: str
+    ) -> int:
+        """Yank every build of one version in one index; give the number of releases it changed."""
+        query = (
+            _builds_of(channel, fingerprint, name, version)
+            .where(releases.c.yanked.is_(None))
+            .values(yanked=reason)
+        )
+        with self._database.writing() as connection:
+            return connection.execute(query).rowcount
+
+    def prefer(self, release: Release) -> None:
+        """Make `release` the one build of its version that its index offers.
+
+        Every other build of the version there is superseded (yanked, and says by what); a release
+        that was superseded itself is offered again. Other yanks stay.
+        """
+        with self._database.writing() as connection:
+            supersede(connection, release)
+
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
         row = {"key": key, "pins": [_pin_json(pin) for pin in pins], "recorded_at": now()}
@@ -293,6 +317,30 @@ def record_release(
         "yanked": None,
     }
     connection.execute(releases.insert().values(row))
+
+
+def supersede(connection: Connection, release: Release) -> None:
+    """Leave `release` the only build of its version in its index; see `Catalogue.prefer`.
+
+    Build tags sort, so two builds of one version would be chosen between by their digests.
+    """
+    here = _builds_of(release.channel, release.fingerprint, release.name, release.version)
+    others = here.where(releases.c.filename != release.filename, releases.c.yanked.is_(None))
+    itself = here.where(
+        releases.c.filename == release.filename, releases.c.yanked.startswith(SUPERSEDED)
+    )
+    connection.execute(others.values(yanked=f"{SUPERSEDED}{release.filename}"))
+    connection.execute(itself.values(yanked=None))
+
+
+def _builds_of(channel: Channel, fingerprint: Fingerprint, name: str, version: str) -> Update:
+    """An update of every build of one version in one index."""
+    named = select(files.c.filename).where(files.c.name == name, files.c.version == version)
+    return update(releases).where(
+        releases.c.channel == channel,
+        releases.c.fingerprint == fingerprint,
+        releases.c.filename.in_(named),
+    )
 
 
 def record_widening(connection: Connection, widening: Widening) -> None:

@@ -8,7 +8,7 @@ from typing import Final, cast
 from store import probe
 from store.digest import JSON
 from store.errors import MalformedError
-from store.fields import Fields, read_object
+from store.fields import LINE, Fields, read_object
 from store.target import (
     ARCH_GRAMMAR,
     ISA_GRAMMAR,
@@ -153,16 +153,13 @@ def _refuse_error(fields: Fields) -> None:
 def _read_platform(fields: Fields) -> tuple[str, str, str, str | None]:
     """OS family and version, libc family and version; together they give a baseline."""
     system, libc = fields.inner("os"), fields.inner("libc")
-    family, libc_family = system.text("family"), libc.text("family")
-    if (family, libc_family) not in _BASELINES:
-        raise MalformedError(
-            f"{libc_family!r:.40} is no libc of {family!r:.40}", path="libc.family"
-        )
-    if family == "macos":
-        if not libc.absent("version"):
-            raise MalformedError("is null on macOS", path="libc.version")
-        return family, system.text("version", _MACOS_VERSION), libc_family, None
-    return family, system.text("version"), libc_family, libc.text("version", _LIBC_VERSION)
+    family = system.choice("family", {name for name, _ in _BASELINES})
+    libc_family = libc.choice("family", {name for owner, name in _BASELINES if owner == family})
+    libc_version = None if libc.absent("version") else libc.text("version", _LIBC_VERSION)
+    if (libc_version is None) != (family == "macos"):
+        raise MalformedError("is null on macOS and nowhere else", path="libc.version")
+    pattern = _MACOS_VERSION if family == "macos" else LINE
+    return family, system.text("version", pattern), libc_family, libc_version
 
 
 def _read_facts(fields: Fields) -> Facts:

@@ -387,9 +387,9 @@ def is_libpython(name: str) -> bool:
 
 
 def read_maps() -> str:
-    """The process's memory map; empty where /proc is not mounted."""
+    """The process's memory map. Raises ProbeError without /proc: a guess would be a fingerprint."""
     if not os.path.exists("/proc/self/maps"):
-        return ""
+        raise ProbeError("unsupported", "/proc is not mounted, so libpython cannot be found")
     with open("/proc/self/maps", "rb") as file:
         return file.read(MAX_MAPS).decode("utf-8", "surrogateescape")
 

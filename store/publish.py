@@ -169,7 +169,8 @@ class Store:
                 return standing
             _record(connection, wheel, provenance, channel, target)
             release = _standing(connection, wheel, provenance, channel)
-        assert release is not None
+            assert release is not None
+            catalogue.supersede(connection, release)
         return release
 
 

@@ -391,7 +391,7 @@ def _known_floor(platform: GlibcPlatform | MuslPlatform, *, major: int) -> bool:
 def _linux_platforms(
     platform: GlibcPlatform | MuslPlatform, spell: Callable[[int, str], Iterator[str]]
 ) -> Iterator[str]:
-    """As packaging orders them since 26.0: what was built on the spot comes first."""
+    """As packaging orders them since 26.3: what was built on the spot comes first."""
     archs = _ALSO_RUNS.get(platform.arch, (platform.arch,))
     yield from (f"linux_{arch}" for arch in archs)
     for arch in archs:

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from workers.outcome import Outcome, Status
@@ -114,7 +114,9 @@ def show_end(console: Console, outcomes: Sequence[Outcome]) -> None:
 
 def _counts(outcomes: Sequence[Outcome]) -> Table:
     shown = [status for status in _STYLE if any(each.status == status for each in outcomes)]
-    table = Table("target", "fingerprint", "channel", *shown)
+    # What a person copies is folded, never cut short.
+    names = [Column(name, overflow="fold") for name in ("target", "fingerprint", "channel")]
+    table = Table(*names, *shown)
     rows = dict.fromkeys((each.target, each.fingerprint, each.channel) for each in outcomes)
     for row in rows:
         ends = [o.status for o in outcomes if (o.target, o.fingerprint, o.channel) == row]

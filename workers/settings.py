@@ -40,9 +40,13 @@ class NamedTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that a person can set. `index_url` None means the package index that pip would use."""
+    """All that a person can set. `index_url` None means the package index that pip would use.
+
+    `cache` holds what can be made again: sdists, toolchains, logs of failed builds, scratch.
+    """
 
     store: Path
+    cache: Path
     index_url: str | None = None
     targets: Mapping[str, NamedTarget] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
@@ -64,11 +68,12 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
     Raises SettingsError, with the path of the key (``targets.mac.spec``), for what is wrong.
     """
     table = _read(file) if file else (_read(Path(FILE_NAME)) if Path(FILE_NAME).exists() else {})
-    known = {"store", "index-url", "epoch", "targets", "recipes"}
+    known = {"store", "cache", "index-url", "epoch", "targets", "recipes"}
     _refuse_unknown(table, known, "")
     folder = (file or Path(FILE_NAME)).parent
     return Settings(
         store=(store or _store_from(table, folder)).absolute(),
+        cache=_cache(table, folder).absolute(),
         index_url=index_from_environment() or _optional(table, "index-url", str, ""),
         targets=_tables(table, "targets", lambda row, path: _named_target(row, path, folder)),
         recipes={
@@ -92,6 +97,14 @@ def _store_from(table: Mapping[str, object], folder: Path) -> Path:
         return folder / written
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(data) / "wheelfarm"
+
+
+def _cache(table: Mapping[str, object], folder: Path) -> Path:
+    if named := os.environ.get("WHEELFARM_CACHE"):
+        return Path(named)
+    if written := _optional(table, "cache", str, ""):
+        return folder / written
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wheelfarm"
 
 
 def _named_target(row: Mapping[str, object], path: str, folder: Path) -> NamedTarget:

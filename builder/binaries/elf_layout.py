@@ -16,8 +16,6 @@ _SHT_NULL: Final = 0
 _SHT_NOBITS: Final = 8
 # PT_LOAD, DYNAMIC, INTERP, NOTE, PHDR, TLS: what a loader reads. Others only describe.
 _READ_BY_LOADER: Final = frozenset({1, 2, 3, 4, 6, 7})
-_PN_XNUM: Final = 0xFFFF
-_MOST_SEGMENTS: Final = 1 << 16
 _MOST_SECTIONS: Final = 1 << 18
 
 
@@ -72,14 +70,11 @@ def read_segments(layout: Layout) -> tuple[Segment, ...]:
     """The program headers. Raises BinaryError when they are not inside the file."""
     if not layout.segments_offset:
         return ()
+    # A count beyond 16 bits (PN_XNUM) is for core dumps; no loader looks for it elsewhere.
     count = layout.segment_count
-    if count == _PN_XNUM:
-        count = _first_section(layout).info
     row = "IIQQQQQQ" if layout.bits == 64 else "8I"
     if count and layout.segment_size != (56 if layout.bits == 64 else 32):
         raise layout.file.error(f"program headers of {layout.segment_size} bytes", 0)
-    if count > _MOST_SEGMENTS:
-        raise layout.file.error(f"{count} program headers", layout.segments_offset)
     rows = layout.file.rows(row, layout.segments_offset, count, "the program header table")
     return tuple(_segment(layout, fields) for fields in rows)
 
@@ -104,16 +99,10 @@ def read_sections(layout: Layout) -> tuple[Section, ...]:
     if not layout.sections_offset:
         return ()
     # More sections than 16 bits can count are counted in the first one (gABI chapter 4).
-    count = layout.section_count or _first_section(layout).size
+    count = layout.section_count or next(_section_rows(layout, 1)).size
     if count > _MOST_SECTIONS:
         raise layout.file.error(f"{count} section headers", layout.sections_offset)
     return tuple(_section_rows(layout, count))
-
-
-def _first_section(layout: Layout) -> Section:
-    if not layout.sections_offset:
-        raise layout.file.error("a count is kept in a section that is not there", 0)
-    return next(_section_rows(layout, 1))
 
 
 def _section_rows(layout: Layout, count: int) -> Iterator[Section]:

@@ -73,9 +73,18 @@ def _count_by_hash(layout: Layout, table: Region | None) -> int | None:
     """DT_HASH has one chain link for each symbol."""
     if table is None:
         return None
+    _, chains = table.unpack(_hash_words(layout, table), 0, "DT_HASH")
+    return int(chains)
+
+
+def _hash_words(layout: Layout, table: Region) -> str:
+    """The layout of the two counts in DT_HASH.
+
+    lld writes 32-bit words where the ABI wants 64-bit ones. Read as 64-bit, such a table has more
+    buckets than bytes.
+    """
     wide = layout.bits == 64 and layout.machine in _WIDE_HASH
-    count: int = table.unpack("QQ" if wide else "II", 0, "DT_HASH")[1]
-    return count
+    return "QQ" if wide and table.unpack("Q", 0, "DT_HASH")[0] <= table.size else "II"
 
 
 def _count_by_gnu_hash(layout: Layout, table: Region | None) -> int:

@@ -16,8 +16,8 @@ class Context:
     installer accepts: a wheel that serves none of them is refused. `built_by` is the Interpreter's
     python tag (``cp311``) when the farm itself built the wheel; a pure wheel that claims one minor
     version is then bound to it. `libpython_name` is the target's own libpython (SONAME or install
-    name): the one interpreter build that a member may be linked to. `expected_modules` maps a reason
-    (``compiler log``, ``recipe``, a sibling's fingerprint) to dotted names of extension modules.
+    name): the one interpreter build that a member may be linked to. `expected_modules` maps a
+    reason (``compiler log``, ``recipe``, a sibling's fingerprint) to dotted module names.
     `external_libraries` maps a library's file name to the Recipe's reason for leaving it outside.
     `portable` says that the target names no interpreter build, so nothing may be linked to one.
     """

@@ -9,7 +9,9 @@ concluded from those.
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -62,8 +64,13 @@ def _dotted(output: str) -> str | None:
 
 
 def _read(path: Path) -> bytes:
+    # The build could write here: a link is not followed, and a pipe would never end.
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_LOG_BYTES)
-    except FileNotFoundError:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
         return b""
+    try:
+        regular = stat.S_ISREG(os.fstat(handle).st_mode)
+        return os.read(handle, _MAX_LOG_BYTES) if regular else b""
+    finally:
+        os.close(handle)

@@ -62,10 +62,7 @@ class CrossToolchain:
 
         Raises BuilderError when the cache cannot be made.
         """
-        private = scratch / _PRIVATE_CACHE
-        if not private.exists():
-            self.warm.fill("c")
-            self.warm.copy_to(private)
+        private = self._private_cache(scratch)
         return {
             **self._view_variables(),
             **self._compiler_variables(),
@@ -88,6 +85,16 @@ class CrossToolchain:
         if any(call.get("cplusplus") is True for call in calls):
             self.warm.want_cplusplus()
         return attempted(linked_modules(iter(calls)), announced_modules(log))
+
+    def _private_cache(self, scratch: Path) -> Path:
+        private = scratch.resolve() / _PRIVATE_CACHE
+        try:
+            if not private.exists():
+                self.warm.fill("c")
+                self.warm.copy_to(private)
+        except OSError as error:
+            raise BuilderError(f"the compiler's cache cannot be made: {error}") from error
+        return private
 
     def _view_variables(self) -> dict[str, str]:
         return {
@@ -117,7 +124,7 @@ class CrossToolchain:
             "WHEELFARM_NATIVE_LIB": self.native.libdir,
             "WHEELFARM_PYTHON": str(self.native.executable),
             "WHEELFARM_SDK": str(self.sdk or ""),
-            "WHEELFARM_TOOL_LOG": str(scratch / _LOG),
+            "WHEELFARM_TOOL_LOG": str(scratch.resolve() / _LOG),
             "WHEELFARM_ZIG": str(self.zig.program),
         }
 

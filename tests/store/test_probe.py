@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -12,7 +13,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -276,6 +279,94 @@ def test_an_install_name_that_leads_nowhere_does_not_resolve(tmp_path: Path) -> 
         assert found == probe.Libpython("shared", name, None, False)
     static = probe.macos_libpython(mac_binary("/usr/lib/libSystem.B.dylib"), "/bin/python")
     assert static == probe.Libpython("static", None, None, True)
+
+
+# ---- the whole measurement of a Mac, over a loader that answers like macOS's ------------------
+
+
+def mac_loader(path: Path, cputype: int, translated: int | None) -> Any:
+    """A ctypes whose C library is that of a Mac on which the file at `path` runs."""
+
+    def sysctlbyname(name: bytes, answer: Any, *rest: object) -> int:
+        assert name == b"sysctl.proc_translated"
+        answer._obj.value = translated or 0
+        return 0 if translated is not None else -1
+
+    library = Mock(spec=["_dyld_get_image_header", "_dyld_get_image_name", "sysctlbyname"])
+    library._dyld_get_image_header.return_value.contents = (0xFEEDFACF, cputype, 0)
+    library._dyld_get_image_name.return_value = os.fsencode(path)
+    library.sysctlbyname = sysctlbyname
+    return SimpleNamespace(**vars(ctypes) | {"CDLL": lambda _: library})
+
+
+@pytest.fixture
+def mac_python(thin: dict[int, bytes], tmp_path: Path) -> Path:
+    """A fat interpreter beside the libpython of its arm64 slice; that of the other is not there."""
+    python = tmp_path / "bin" / "python"
+    library = tmp_path / "lib" / "libpython3.13.dylib"
+    for path in (python, library):
+        path.parent.mkdir()
+        path.touch()
+    python.write_bytes(fat(thin))
+    return python
+
+
+def on_a_mac(monkeypatch: pytest.MonkeyPatch, machine: str, loader: object) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("platform.mac_ver", lambda: ("15.5", ("", "", ""), machine))
+    monkeypatch.setattr(probe, "c_types", lambda: loader)
+
+
+@pytest.mark.parametrize(
+    ("cputype", "machine", "translated"),
+    [(ARM64, "arm64", 0), (X86_64, "x86_64", 1), (X86_64, "x86_64", None)],
+)
+def test_a_fat_interpreter_is_measured_by_its_running_slice(
+    monkeypatch: pytest.MonkeyPatch,
+    mac_python: Path,
+    cputype: int,
+    machine: str,
+    translated: int | None,
+) -> None:
+    on_a_mac(monkeypatch, machine, mac_loader(mac_python, cputype, translated))
+    environment = parse_environment(json.dumps(probe.measure()))
+    assert environment.target().platform == f"macosx_15_0_{machine}"
+    assert environment.build.libpython == "shared"
+    assert environment.build.libpython_resolves is (cputype == ARM64)
+    assert environment.facts.translated == (None if translated is None else bool(translated))
+    assert environment.facts.warnings == ()
+
+
+def test_a_mac_that_contradicts_itself_is_reported(
+    monkeypatch: pytest.MonkeyPatch, mac_python: Path
+) -> None:
+    on_a_mac(monkeypatch, "x86_64", mac_loader(mac_python, ARM64, 1))
+    environment = parse_environment(json.dumps(probe.measure()))
+    assert environment.arch == "arm64"
+    assert len(environment.facts.warnings) == 2
+
+
+def test_without_ctypes_the_slice_is_chosen_by_uname_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, mac_python: Path
+) -> None:
+    on_a_mac(monkeypatch, "arm64", None)
+    monkeypatch.setattr(sys, "executable", str(mac_python))
+    environment = parse_environment(json.dumps(probe.measure()))
+    assert (environment.arch, environment.facts.translated) == ("arm64", None)
+    assert "without ctypes" in environment.facts.warnings[0]
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(probe.ProbeError, match="riscv64"):
+        probe.measure()
+
+
+def test_without_proc_nothing_is_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.exists", lambda _: False)
+    path, warnings = probe.linux_binary()
+    assert (path, len(warnings)) == (os.path.realpath(sys.executable), 1)
+    needs = probe.Binary("x86_64", None, ("libc.so.6", "libpython3.11.so.1.0"), ())
+    with pytest.raises(probe.ProbeError, match="/proc is not mounted"):
+        probe.linux_libpython(needs)
 
 
 # ---- musl ---------------------------------------------------------------------------------

@@ -30,6 +30,18 @@ def test_the_store_is_the_option_then_the_environment_then_the_file_then_the_use
     assert store_folder(Path("option")) == tmp_path / "option"
 
 
+def test_the_cache_is_the_environment_then_the_file_then_the_users_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WHEELFARM_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert load_settings().cache == tmp_path / "cache" / "wheelfarm"
+    Path("wheelfarm.toml").write_text('cache = "here"')
+    assert load_settings().cache == tmp_path / "here"
+    monkeypatch.setenv("WHEELFARM_CACHE", str(tmp_path / "env"))
+    assert load_settings().cache == tmp_path / "env"
+
+
 def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
     Path("wheelfarm.toml").write_text(
         """
@@ -92,6 +104,6 @@ def test_a_named_file_must_exist() -> None:
 
 def test_every_key_is_documented() -> None:
     text = DOCUMENT.read_text()
-    keys = ["store", "index-url", "epoch", "spec", "headers", "sdk"]
+    keys = ["store", "cache", "index-url", "epoch", "spec", "headers", "sdk"]
     keys += [each.name.replace("_", "-") for each in fields(Recipe)]
     assert [key for key in keys if f"`{key}`" not in text] == []

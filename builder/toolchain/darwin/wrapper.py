@@ -129,6 +129,8 @@ class Command:
                 pending = arg
             elif arg.startswith("-o") and len(arg) > 2:
                 self.output = arg[2:]
+            elif arg.startswith("-x"):
+                language = arg[2:]
             elif not arg.startswith("-") or arg == "-":
                 self.inputs.append(arg)
         self.links = bool(self.inputs) and not _NO_LINK.intersection(args)

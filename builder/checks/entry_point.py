@@ -1,0 +1,137 @@
+"""Every extension module exports its entry point, in every slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from packaging.tags import Tag
+
+from builder.binaries.image import ElfFile, MachFile
+from builder.checks.check import Check, Ruling, holds
+from builder.checks.context import Context
+from builder.checks.tag_edits import on_archs
+from builder.modules import ModuleFile, exports_of, extension_modules, module_files
+from builder.wheel import OpenedWheel
+from store.tags import MacPlatform, parse_platform
+from store.verdict import Finding, Severity
+
+CODE: Final = "entry-point"
+TITLE: Final = "Every extension module exports its entry point in every slice"
+_SOURCES: Final = 64 << 20
+_LOADERS: Final = (b"ctypes", b"cffi", b"dlopen", b"LoadLibrary")
+_ENTRIES: Final = ("PyInit_", "PyInitU_", "PyModExport_", "PyModExportU_")
+
+
+def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
+    """A finding for each file that imports take for a module and that exports no such module.
+
+    A library that code loads by ctypes or cffi, or that another binary links, needs no entry
+    point: that is no error. An entry point of another name always is.
+    """
+    for module in module_files(wheel):
+        if module.has_entry or module.member.malformed or module.member.format == "pe":
+            continue
+        if module.member.binary is None:
+            yield _no_binary(module)
+        elif found := sorted(filter(_is_entry, _exports(module))):
+            if not _is_library(wheel, module):
+                yield _missing(module, "error", {"found": found[:20]})
+        elif not _is_library(wheel, module):
+            severity: Severity = "note" if _loaded_by_code(wheel, module) else "error"
+            yield _missing(module, severity, {"found": []})
+
+
+def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
+    """The architectures of a macOS tag for which every extension module has its entry point.
+
+    A fat file can hold a slice that is empty: the architecture is there, the module is not.
+    """
+    platform = parse_platform(tag.platform)
+    if not isinstance(platform, MacPlatform):
+        return holds(tag)
+    empty = [
+        (module, arch)
+        for module in extension_modules(wheel)
+        if isinstance(module.member.binary, MachFile)
+        for arch, exports in exports_of(module.member.binary)
+        if arch in platform.archs and not module.entry_points & exports
+    ]
+    if not empty:
+        return holds(tag)
+    kept = platform.archs - {arch for _, arch in empty}
+    findings = tuple(_missing(module, "error", {"found": []}, arch) for module, arch in empty)
+    return Ruling(tags=on_archs(tag, platform, kept), findings=findings)
+
+
+def _is_entry(symbol: str) -> bool:
+    return symbol.startswith(_ENTRIES)
+
+
+def _exports(module: ModuleFile) -> frozenset[str]:
+    assert module.member.binary is not None
+    return frozenset().union(*(exports for _, exports in exports_of(module.member.binary)))
+
+
+def _is_library(wheel: OpenedWheel, module: ModuleFile) -> bool:
+    """Whether a plain ``.so`` is a shared library by its name, or because a binary links it."""
+    if module.suffix.kind != "plain":
+        return False
+    return module.member.name.startswith("lib") or module.member.name in _linked_names(wheel)
+
+
+def _linked_names(wheel: OpenedWheel) -> frozenset[str]:
+    return frozenset(
+        name.rpartition("/")[2] for member in wheel.binaries for name in _links(member.binary)
+    )
+
+
+def _links(binary: MachFile | ElfFile | None) -> Iterator[str]:
+    if isinstance(binary, ElfFile):
+        yield from binary.needed
+    elif isinstance(binary, MachFile):
+        for part in binary.slices:
+            yield from (dependency.name for dependency in part.dependencies)
+
+
+def _loaded_by_code(wheel: OpenedWheel, module: ModuleFile) -> bool:
+    """Whether the wheel's Python code names the file and uses a loader of shared libraries."""
+    stem = module.dotted.rpartition(".")[2].encode()
+    named = loads = False
+    for _, text in wheel.texts(".py", _SOURCES):
+        named = named or stem in text
+        loads = loads or any(word in text for word in _LOADERS)
+        if named and loads:
+            return True
+    return False
+
+
+def _no_binary(module: ModuleFile) -> Finding:
+    return Finding(
+        check=CODE,
+        severity="warning" if module.suffix.kind == "plain" else "error",
+        member=module.member.path,
+        message="the file has an extension module's suffix, but is no binary",
+        evidence={"size": module.member.size, "suffix": module.suffix.text},
+        hint="the linker failed and left a file behind: see the build's log",
+    )
+
+
+def _missing(
+    module: ModuleFile, severity: Severity, evidence: dict[str, list[str]], arch: str | None = None
+) -> Finding:
+    wanted = sorted(module.entry_points)
+    archs = [name for name, _ in exports_of(module.member.binary)] if module.member.binary else []
+    place = arch or (archs[0] if len(archs) == 1 else None)
+    return Finding(
+        check=CODE,
+        severity=severity,
+        member=module.member.path,
+        slice=place,
+        message=f"no {wanted[-1]} is exported, so `import {module.importable_name}` fails",
+        evidence={"expected": wanted, "archs": archs, **evidence},
+        hint=None if severity == "note" else "the module's sources were not compiled into the file",
+    )
+
+
+CHECK: Final = Check(code=CODE, title=TITLE, find=find, narrow=narrow)

@@ -1,0 +1,99 @@
+"""Every extension module can be imported by every interpreter that the tags name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from packaging.tags import Tag
+
+from builder.checks.check import Check, Ruling, holds
+from builder.checks.context import Context
+from builder.checks.tag_edits import for_python
+from builder.modules import ModuleFile, extension_modules, imports, python_minor
+from builder.wheel import OpenedWheel
+from store.verdict import Finding
+
+CODE: Final = "import-suffix"
+TITLE: Final = "Every extension module's suffix suits every claimed interpreter"
+
+
+def narrow(wheel: OpenedWheel, tag: Tag, context: Context) -> Ruling:
+    """The interpreters under `tag` that can import every extension module of the wheel.
+
+    A module may lie in the wheel once for each of several interpreters; one that suits is enough.
+    """
+    modules = _by_name(wheel)
+    if not modules or tag.platform == "any":
+        return holds(tag)
+    if _names_an_abi(tag) and _all_importable(modules, tag):
+        return holds(tag)
+    better = frozenset(t for t in _candidates(modules, tag, context) if _all_importable(modules, t))
+    return Ruling(tags=better, findings=tuple(_reasons(modules, tag, better)))
+
+
+def _by_name(wheel: OpenedWheel) -> Mapping[str, list[ModuleFile]]:
+    grouped: dict[str, list[ModuleFile]] = defaultdict(list)
+    for module in extension_modules(wheel):
+        grouped[module.dotted].append(module)
+    return grouped
+
+
+def _names_an_abi(tag: Tag) -> bool:
+    """Whether a tag may hold an extension module: ``py3-none`` promises that there is none."""
+    return tag.abi != "none" or python_minor(tag.interpreter) is not None
+
+
+def _all_importable(modules: Mapping[str, list[ModuleFile]], tag: Tag) -> bool:
+    return all(any(imports(tag, f.suffix) for f in files) for files in modules.values())
+
+
+def _candidates(
+    modules: Mapping[str, list[ModuleFile]], tag: Tag, context: Context
+) -> frozenset[Tag]:
+    """The tags that the suffixes themselves name, within what an abi3 tag promises."""
+    floor = python_minor(tag.interpreter) if tag.abi == "abi3" else None
+    named = {
+        (file.suffix.interpreter, file.suffix.abi)
+        for files in modules.values()
+        for file in files
+        if file.suffix.interpreter is not None and file.suffix.abi is not None
+    }
+    if context.built_by and not named and tag.abi == "none":
+        named = {(context.built_by, context.built_by)}
+    return frozenset(
+        for_python(tag, interpreter, abi)
+        for interpreter, abi in named
+        if floor is None or (python_minor(interpreter) or 0) >= floor
+    )
+
+
+def _reasons(
+    modules: Mapping[str, list[ModuleFile]], tag: Tag, better: frozenset[Tag]
+) -> list[Finding]:
+    unsuited = [
+        file
+        for files in modules.values()
+        if not (_names_an_abi(tag) and any(imports(tag, f.suffix) for f in files))
+        for file in files
+    ]
+    return [_reason(file, tag, better) for file in unsuited[:100]]
+
+
+def _reason(file: ModuleFile, tag: Tag, better: frozenset[Tag]) -> Finding:
+    return Finding(
+        check=CODE,
+        severity="error",
+        member=file.member.path,
+        message=f"`{tag}` does not import a file that ends with `{file.suffix.text}`",
+        evidence={
+            "claimed": str(tag),
+            "suffix": file.suffix.text,
+            "holds": sorted(map(str, better)),
+        },
+        hint=None if better else "build the module with the interpreter that the tag names",
+    )
+
+
+CHECK: Final = Check(code=CODE, title=TITLE, narrow=narrow)

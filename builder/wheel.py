@@ -1,0 +1,328 @@
+"""A wheel, opened: its file name, its metadata, and what every member's bytes are.
+
+One pass over the bytes: each member is inflated once, hashed while it is read, and kept in memory
+only when it begins like a binary and while it is parsed. What is kept are records.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import email.parser
+import email.policy
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from packaging.metadata import parse_email
+from packaging.tags import Tag
+from packaging.utils import (
+    BuildTag,
+    InvalidWheelFilename,
+    canonicalize_name,
+    parse_wheel_filename,
+)
+from packaging.version import InvalidVersion, Version
+
+from builder.binaries.image import Binary, ElfFile, MachFile
+from builder.binaries.read import looks_like_binary, read_binary
+from builder.errors import BinaryError, RefusedWheelError
+from builder.wheel_zip import LIMITS, Archive, Entry, Limits, read_archive, unpacked
+from store.digest import Sha256, sha256_of_file
+from store.errors import MalformedError
+from store.tags import parse_platform, parse_tag_set
+from store.verdict import Finding
+
+_HEAD: Final = 8
+_METADATA_FILES: Final = {"METADATA": 8 << 20, "WHEEL": 1 << 20, "RECORD": 64 << 20}
+_HINT_NAME: Final = "a wheel is called NAME-VERSION(-BUILD)-PYTHON-ABI-PLATFORM.whl (PEP 427)"
+_MAX_NAME: Final = 255
+
+LOADED_MACHO: Final = frozenset({"MH_EXECUTE", "MH_DYLIB", "MH_BUNDLE"})
+"""The kinds of Mach-O file that are run or loaded; the others in a wheel are data."""
+
+Format = Literal["mach-o", "elf", "pe"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One file of the wheel. `malformed` says why its binary could not be read, if so."""
+
+    path: str
+    size: int
+    sha256: Sha256
+    executable: bool
+    format: Format | None
+    binary: Binary | None
+    malformed: str | None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def site_path(self) -> str | None:
+        """Where the file lands below site-packages; None for scripts, data and headers."""
+        first, _, rest = self.path.partition("/")
+        if not first.endswith(".data"):
+            return self.path
+        scheme, _, inner = rest.partition("/")
+        return inner if scheme in {"purelib", "platlib"} else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRow:
+    """One line of RECORD: path, hash (``sha256=…``, urlsafe base64 without padding) and size."""
+
+    path: str
+    hash: str
+    size: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedWheel:
+    """A wheel whose container is sound, whose name parses, and whose metadata is there.
+
+    `members` are in the order of the archive, `claimed` the expanded tags of the file name,
+    `stated` those of WHEEL's Tag lines as they stand.
+    """
+
+    path: Path
+    filename: str
+    sha256: Sha256
+    size: int
+    name: str
+    version: str
+    build: BuildTag
+    claimed: frozenset[Tag]
+    members: Mapping[str, Member]
+    dist_info: str
+    wheel_headers: tuple[tuple[str, str], ...]
+    record: tuple[RecordRow, ...]
+    metadata: bytes
+
+    def header(self, name: str) -> tuple[str, ...]:
+        """Every value that the WHEEL file gives to the header `name`."""
+        wanted = name.lower()
+        return tuple(value for key, value in self.wheel_headers if key.lower() == wanted)
+
+    @cached_property
+    def binaries(self) -> tuple[Member, ...]:
+        """The members that are Mach-O or ELF files and could be read."""
+        return tuple(member for member in self.members.values() if member.binary)
+
+    @cached_property
+    def mach(self) -> tuple[tuple[Member, MachFile], ...]:
+        """The Mach-O members that a loader takes, each with its file; no debug files."""
+        return tuple(
+            (m, m.binary)
+            for m in self.binaries
+            if isinstance(m.binary, MachFile)
+            and any(part.filetype in LOADED_MACHO for part in m.binary.slices)
+        )
+
+    @cached_property
+    def elf(self) -> tuple[tuple[Member, ElfFile], ...]:
+        """The ELF members, each with its file."""
+        return tuple((m, m.binary) for m in self.binaries if isinstance(m.binary, ElfFile))
+
+    @cached_property
+    def raw_metadata(self) -> Mapping[str, object]:
+        """The headers of METADATA that are well-formed, by packaging's names."""
+        return dict(parse_email(self.metadata)[0])
+
+    def texts(self, ending: str, budget: int) -> Iterator[tuple[str, bytes]]:
+        """Path and bytes of the members whose path ends with `ending`, `budget` bytes in all."""
+        with self.path.open("rb") as file:
+            for entry, offset in read_archive(file).files():
+                if entry.path.endswith(ending) and entry.size <= budget:
+                    budget -= entry.size
+                    yield entry.path, b"".join(unpacked(file, entry, offset))
+
+    def read(self, path: str, limit: int) -> bytes:
+        """At most `limit` bytes of the member `path`, inflated again."""
+        with self.path.open("rb") as file:
+            for entry, offset in read_archive(file).files():
+                if entry.path == path:
+                    return _first_bytes(unpacked(file, entry, offset), limit)
+        raise KeyError(path)
+
+
+def open_wheel(path: Path, limits: Limits = LIMITS) -> OpenedWheel:
+    """The wheel at `path`, read once and whole.
+
+    Raises RefusedWheelError, with findings, when the file is no sound wheel; OSError when it cannot
+    be read.
+    """
+    name, version, build, claimed = parse_name(path.name)
+    with path.open("rb") as file:
+        archive = read_archive(file, limits)
+        dist_info = _dist_info(archive)
+        texts: dict[str, bytes] = {}
+        members = {m.path: m for m in _read_members(file, archive, dist_info, texts)}
+    return OpenedWheel(
+        path=path,
+        filename=path.name,
+        sha256=sha256_of_file(path),
+        size=path.stat().st_size,
+        name=name,
+        version=version,
+        build=build,
+        claimed=claimed,
+        members=members,
+        dist_info=dist_info,
+        wheel_headers=_headers(_text(texts, f"{dist_info}/WHEEL")),
+        record=tuple(_rows(_text(texts, f"{dist_info}/RECORD"))),
+        metadata=_text(texts, f"{dist_info}/METADATA"),
+    )
+
+
+def parse_name(filename: str) -> tuple[str, str, BuildTag, frozenset[Tag]]:
+    """Normalised name, version, build tag and expanded tags that a wheel's file name claims.
+
+    Raises RefusedWheelError with a finding of ``wheel-filename``.
+    """
+    try:
+        _check_readable(filename)
+        claimed = parse_tag_set("-".join(filename.removesuffix(".whl").rsplit("-", 3)[-3:]))
+        name, version, build, _ = parse_wheel_filename(filename)
+        for tag in claimed:
+            parse_platform(tag.platform)
+    except (InvalidWheelFilename, MalformedError) as error:
+        message = f"the file's name is not that of a wheel: {str(error)[:300]}"
+        raise refused("wheel-filename", message, hint=_HINT_NAME) from error
+    return name, str(version), build, claimed
+
+
+def _check_readable(filename: str) -> None:
+    if len(filename) > _MAX_NAME or not filename.isprintable():
+        raise MalformedError("it is too long, or not printable")
+
+
+def refused(
+    check: str, message: str, member: str | None = None, hint: str | None = None
+) -> RefusedWheelError:
+    """The error for a wheel that cannot be opened, with its one finding."""
+    finding = Finding(check=check, severity="error", message=message, member=member, hint=hint)
+    return RefusedWheelError((finding,))
+
+
+def record_hash(hexadecimal: str) -> str:
+    """A SHA-256 as RECORD writes it (PEP 427: urlsafe base64 without padding)."""
+    encoded = base64.urlsafe_b64encode(bytes.fromhex(hexadecimal)).rstrip(b"=")
+    return f"sha256={encoded.decode('ascii')}"
+
+
+def _first_bytes(pieces: Iterator[bytes], limit: int) -> bytes:
+    data = bytearray()
+    for piece in pieces:
+        data += piece
+        if len(data) >= limit:
+            break
+    return bytes(data[:limit])
+
+
+def _dist_info(archive: Archive) -> str:
+    tops = {entry.path.partition("/")[0] for entry, _ in archive.files()}
+    folders = sorted(top for top in tops if top.endswith(".dist-info"))
+    if len(folders) != 1:
+        found = ", ".join(folders)[:200] or "none"
+        raise refused("dist-info", f"a wheel has one .dist-info folder; found: {found}")
+    paths = {entry.path for entry, _ in archive.files()}
+    for name in _METADATA_FILES:
+        if f"{folders[0]}/{name}" not in paths:
+            raise refused("dist-info", f"the wheel has no {name}", f"{folders[0]}/{name}")
+    return folders[0]
+
+
+def _read_members(
+    file: BinaryIO, archive: Archive, dist_info: str, texts: dict[str, bytes]
+) -> Iterator[Member]:
+    wanted = {f"{dist_info}/{name}": limit for name, limit in _METADATA_FILES.items()}
+    for entry, offset in archive.files():
+        limit = wanted.get(entry.path)
+        if limit is not None and entry.size > limit:
+            raise refused("dist-info", "the metadata file is too large to be one", entry.path)
+        member, data = _read_member(file, entry, offset, keep=limit is not None)
+        if limit is not None:
+            texts[entry.path] = data
+        yield member
+
+
+def _read_member(file: BinaryIO, entry: Entry, offset: int, *, keep: bool) -> tuple[Member, bytes]:
+    digest, head, data = hashlib.sha256(), b"", bytearray()
+    for piece in unpacked(file, entry, offset):
+        digest.update(piece)
+        head = head if len(head) >= _HEAD else (head + piece)[:_HEAD]
+        if keep or len(head) < _HEAD or looks_like_binary(head):
+            data += piece
+    binary, malformed = (None, None) if keep else _parse(data)
+    member = Member(
+        path=entry.path,
+        size=entry.size,
+        sha256=Sha256(digest.hexdigest()),
+        executable=bool(entry.mode & 0o111),
+        format=_format(head, binary, malformed),
+        binary=binary,
+        malformed=malformed,
+    )
+    return member, bytes(data) if keep else b""
+
+
+def _parse(data: bytearray) -> tuple[Binary | None, str | None]:
+    try:
+        return read_binary(memoryview(data)), None
+    except BinaryError as error:
+        return None, error.message
+
+
+def _format(head: bytes, binary: Binary | None, malformed: str | None) -> Format | None:
+    if head[:2] == b"MZ":
+        return "pe"
+    if binary is None and malformed is None:
+        return None
+    return "elf" if head[:4] == b"\x7fELF" else "mach-o"
+
+
+def _text(texts: dict[str, bytes], path: str) -> bytes:
+    try:
+        texts[path].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise refused("dist-info", "the file is not UTF-8", path) from error
+    return texts[path]
+
+
+def _headers(data: bytes) -> tuple[tuple[str, str], ...]:
+    parser = email.parser.HeaderParser(policy=email.policy.compat32)
+    message = parser.parsestr(data.decode("utf-8"))
+    return tuple((key, str(value).strip()) for key, value in message.items())
+
+
+def _rows(data: bytes) -> Iterator[RecordRow]:
+    try:
+        for row in csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True):
+            if row:
+                path, digest, size = (*row, "", "", "")[:3]
+                yield RecordRow(path=path, hash=digest, size=size)
+    except csv.Error as error:
+        raise refused("record", f"RECORD is malformed: {error}") from error
+
+
+def names_agree(folder: str, name: str, version: str) -> bool:
+    """Whether ``NAME-VERSION.dist-info`` says the same as a normalised name and a version."""
+    found = re.fullmatch(r"(.+?)-([^-]+)\.dist-info", folder)
+    return found is not None and _same(found[1], found[2], name, version)
+
+
+def _same(name: str, version: str, other_name: str, other_version: str) -> bool:
+    try:
+        same_version = Version(version.replace("_", "+", 1)) == Version(other_version)
+    except InvalidVersion:
+        return False
+    return canonicalize_name(name) == other_name and same_version

@@ -1,0 +1,7 @@
+import os
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    with open(os.path.join(wheel_directory, "other_version-2.0-py3-none-any.whl"), "wb"):
+        pass
+    return "other_version-2.0-py3-none-any.whl"

@@ -1,0 +1,79 @@
+"""From what is wanted to an Sdist on disk: from the cache by digest, the index, or a local file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from packaging.version import InvalidVersion, Version
+
+from builder.index import fetch_sdist, find_sdist, index_origin
+from builder.local import local_sdist
+from builder.sdist import sdist_name
+from builder.stages import Sdist
+from store.channel import RELEASE, Channel, parse_channel
+from store.digest import Sha256, sha256_of_file
+from store.errors import MalformedError
+from store.provenance import Source
+from workers.requirements import Wanted, WantedFile, WantedRelease
+from workers.settings import Settings
+
+UNPINNED: Final = parse_channel("dev/unpinned")
+LOCAL: Final = parse_channel("dev/local")
+
+
+def acquire(wanted: Wanted, settings: Settings) -> Sdist:
+    """The sdist that `wanted` means, in the cache, its digest checked.
+
+    A release that is pinned by hash and was fetched before needs no index. Raises what
+    `builder.index` and `builder.local` raise.
+    """
+    sdists = settings.cache / "sdists"
+    if isinstance(wanted, WantedFile):
+        digest = sha256_of_file(wanted.path) if wanted.path.is_file() else "none"
+        return local_sdist(wanted.path, sdists / digest)
+    if cached := _cached(wanted, sdists, settings.index_url):
+        return cached
+    found = find_sdist(wanted.name, wanted.version, wanted.hashes, settings.index_url)
+    place = found.sha256 or f"{found.name}-{found.version}"
+    return fetch_sdist(found, sdists / place)
+
+
+def channel_for(source: Source) -> Channel:
+    """The channel that wheels of `source` belong to when nobody says otherwise."""
+    if source.origin.kind == "index":
+        return RELEASE if source.origin.pinned else UNPINNED
+    return LOCAL
+
+
+def _cached(wanted: WantedRelease, sdists: Path, index_url: str | None) -> Sdist | None:
+    for sha256 in sorted(wanted.hashes):
+        for path in _files(sdists / sha256):
+            if _is(path, wanted) and sha256_of_file(path) == sha256:
+                return _sdist(wanted, path, sha256, index_url)
+    return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from (path for path in folder.iterdir() if path.is_file())
+
+
+def _is(path: Path, wanted: WantedRelease) -> bool:
+    try:
+        return sdist_name(path.name) == (wanted.name, Version(wanted.version))
+    except (MalformedError, InvalidVersion):
+        return False
+
+
+def _sdist(wanted: WantedRelease, path: Path, sha256: Sha256, index_url: str | None) -> Sdist:
+    version = str(Version(wanted.version))
+    source = Source(
+        name=wanted.name,
+        version=version,
+        filename=path.name,
+        sha256=sha256,
+        origin=index_origin(index_url, pinned=True),
+    )
+    return Sdist(source=source, path=path)
