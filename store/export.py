@@ -25,7 +25,8 @@ from typing import Final
 from store import pages
 from store.blobs import Blobs
 from store.channel import Channel
-from store.errors import MalformedError, PolicyError, StoreError, UnknownIndexError
+from store.disk import disk_trouble
+from store.errors import MalformedError, PolicyError, UnknownIndexError
 from store.fields import read_object
 from store.fingerprint import Fingerprint
 from store.publish import Store
@@ -57,7 +58,7 @@ def export(store: Store, channel: Channel, fingerprint: Fingerprint, folder: Pat
             hint="`wheelfarm fingerprint` prints this interpreter's",
         )
     marker = _marker(channel, fingerprint)
-    with _disk_trouble(folder):
+    with disk_trouble("write to", folder):
         if _is_own(folder, marker):
             _write(store.blobs, releases, marker, folder)
             _remove_stale(folder, releases)
@@ -161,14 +162,3 @@ def _read_marker(path: Path) -> dict[str, object] | None:
             return dict(read_object(file.read(_MARKER_LIMIT + 1), limit=_MARKER_LIMIT))
     except (OSError, MalformedError):
         return None
-
-
-@contextmanager
-def _disk_trouble(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to {folder}: {error.strerror or error}",
-            hint="is the disk full, or the folder read-only?",
-        ) from error

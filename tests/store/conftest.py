@@ -26,42 +26,18 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store, to be copied: making its tables takes the longest."""
+    folder = tmp_path_factory.mktemp("migrated") / "store"
+    Store.open(folder).close()
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path, _migrated: Path) -> Iterator[Store]:
+def store(tmp_path: Path, migrated: Path) -> Iterator[Store]:
     """An empty store in ``tmp_path/store`` that verifies by reading."""
-    shutil.copytree(_migrated, tmp_path / "store")
+    shutil.copytree(migrated, tmp_path / "store")
     opened = Store.open(tmp_path / "store", verifier=read_wheel)
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="session")
-def golden() -> dict[str, Any]:
-    """The frozen fingerprints: name -> fingerprint, digest, identity."""
-    found: dict[str, Any] = json.loads((GOLDEN / "fingerprints.json").read_text())
-    return found
-
-
-@pytest.fixture
-def exact(golden: dict[str, Any]) -> Target:
-    """An exact Linux target."""
-    return target_from_identity(golden["linux, shared libpython"]["identity"])
-
-
-@pytest.fixture
-def portable(golden: dict[str, Any]) -> Target:
-    """The portable target of the same interpreter."""
-    return target_from_identity(golden["linux, portable"]["identity"])
-
-
-@pytest.fixture
-def answer() -> dict[str, Any]:
-    """What the probe prints on a Mac: a new copy for each test, to be changed."""
-    found: dict[str, Any] = json.loads((GOLDEN / "probe-macos.json").read_text())
-    return found
-
-
-@pytest.fixture
-def mac(answer: dict[str, Any]) -> Environment:
-    """The environment of that Mac."""
-    return parse_environment(json.dumps(answer))

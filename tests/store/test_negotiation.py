@@ -43,9 +43,16 @@ def test_the_best_form_that_the_client_takes(accept: str | None, form: str) -> N
 
 @pytest.mark.parametrize(
     "accept",
-    ["image/png", "text/html;q=0", "*/*;q=0", "application/vnd.pypi.simple.v2+json", "text/html;q=2",
-     "nonsense", "x" * 100_000],
-)  # fmt: skip
+    [
+        "image/png",
+        "text/html;q=0",
+        "*/*;q=0",
+        "application/vnd.pypi.simple.v2+json",
+        "text/html;q=2",
+        "nonsense",
+        "x" * 100_000,
+    ],
+)
 def test_a_client_that_takes_none(accept: str) -> None:
     with pytest.raises(NotAcceptableError) as caught:
         choose_form(accept)
