@@ -8,25 +8,27 @@ verification decides from the bytes.
 
 from __future__ import annotations
 
-import functools
-import json
 import sys
 import sysconfig
 import zipfile
 import zlib
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path, PurePosixPath
 from typing import Final
+
+from packaging.utils import parse_wheel_filename
 
 from builder.backend import the_wheel
 from builder.binaries.image import ElfFile
 from builder.binaries.read import looks_like_binary, read_binary
+from builder.checks.policies import glibc_policies, is_libpython, is_loader, musl_libraries
 from builder.environment import SYSTEM_PATH
-from builder.errors import BinaryError
+from builder.errors import BinaryError, RefusedWheelError
 from builder.failure import StepFailed
 from builder.process import Command, Limits, run
+from builder.retag import write_retagged
 from builder.stages import BuiltWheel
+from builder.wheel import open_wheel
 
 _LIMITS: Final = Limits(timeout_seconds=600, silence_seconds=600, log_bytes=4 << 20)
 _LARGEST_BINARY: Final = 512 << 20
@@ -48,20 +50,22 @@ def repair(built: BuiltWheel, scratch: Path) -> tuple[Path, str]:
 
 
 def missing_libraries(wheel: Path) -> set[str]:
-    """The libraries that ELF members need and that nobody promises: not the wheel, not manylinux.
+    """The libraries that ELF members need and that nobody promises: not the wheel, not a policy.
 
     Empty for a wheel that cannot be read: verification has the words for that.
     """
-    needed: set[str] = set()
-    present: set[str] = set()
     try:
         with zipfile.ZipFile(wheel) as opened:
+            binaries = list(_elf_members(opened))
             present = {PurePosixPath(name).name for name in opened.namelist()}
-            for binary in _elf_members(opened):
-                needed |= set(binary.needed)
     except (*_BROKEN_ZIP, BinaryError):
         return set()
-    return {name for name in needed - present if not _promised(name)}
+    return {
+        name
+        for binary in binaries
+        for name in binary.needed
+        if name not in present and not _promised(name, binary.arch)
+    }
 
 
 def _elf_members(opened: zipfile.ZipFile) -> Iterator[ElfFile]:
@@ -75,19 +79,11 @@ def _elf_members(opened: zipfile.ZipFile) -> Iterator[ElfFile]:
             yield binary
 
 
-def _promised(library: str) -> bool:
+def _promised(library: str, arch: str) -> bool:
     # libpython is the interpreter's; a copy of it inside a wheel would be a second interpreter.
-    return library in _promised_libraries() or library.startswith(("libpython", "ld-", "libc.musl"))
-
-
-@functools.cache
-def _promised_libraries() -> frozenset[str]:
-    """What some manylinux (PEP 600) or musllinux (PEP 656) policy promises: auditwheel's tables."""
-    found: set[str] = set()
-    for table in ("manylinux-policy.json", "musllinux-policy.json"):
-        policies = json.loads((files("auditwheel.policy") / table).read_text("utf-8"))
-        found.update(name for policy in policies for name in policy["lib_whitelist"])
-    return frozenset(found)
+    if is_loader(library) or is_libpython(library) or library in musl_libraries(arch):
+        return True
+    return any(library in policy.libraries for policy in glibc_policies(arch))
 
 
 def _auditwheel(wheel: Path, excluded: tuple[str, ...]) -> list[str]:
@@ -118,6 +114,18 @@ def _repaired(built: BuiltWheel, scratch: Path, tool: str, argv: list[str]) -> t
     if not run(command, built.prepared.log).ok:
         return built.path, "none"
     try:
-        return the_wheel(folder / "repaired", built.prepared.request.sdist.source), tool
-    except StepFailed:
+        repaired = the_wheel(folder / "repaired", built.prepared.request.sdist.source)
+        return _under_its_own_claim(repaired, built.path, folder / "claimed"), tool
+    except (StepFailed, RefusedWheelError):
         return built.path, "none"
+
+
+def _under_its_own_claim(repaired: Path, built: Path, folder: Path) -> Path:
+    """The repaired wheel with the tags that the backend gave it.
+
+    auditwheel puts a tag of its own choice beside or in place of them, judged without what the
+    farm knows: a wheel that is linked to its libpython would get a manylinux tag.
+    """
+    folder.mkdir()
+    tags = parse_wheel_filename(built.name)[3]
+    return write_retagged(open_wheel(repaired), tags, folder, build=None)

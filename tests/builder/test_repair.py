@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder.build import build_wheel
+from builder.repair import missing_libraries
+from builder.stages import BuildFailure, BuildRequest, FinishedBuild
+from store.provenance import Recipe
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="auditwheel repairs Linux wheels"),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="links real libraries"),
+]
+
+Request = Callable[..., BuildRequest]
+
+
+def test_a_library_that_the_wheel_lacks_is_brought_in(request_for: Request, tmp_path: Path) -> None:
+    result = build_wheel(request_for("needs-library"))
+    assert isinstance(result, FinishedBuild), result
+    assert result.provenance.environment["repaired_by"] == "auditwheel"
+    assert missing_libraries(result.wheel.path) == set()
+    with zipfile.ZipFile(result.wheel.path) as wheel:
+        assert any("libfarmer" in name for name in wheel.namelist())
+        wheel.extractall(tmp_path / "site")
+    code = "import needs_library._fast as f; print(f.answer())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, check=True
+    )
+    assert done.stdout == b"42\n"
+
+
+def test_a_repaired_wheel_is_the_same_each_time(request_for: Request) -> None:
+    one, two = (build_wheel(request_for("needs-library")) for _ in range(2))
+    assert isinstance(one, FinishedBuild)
+    assert isinstance(two, FinishedBuild)
+    assert one.wheel.content_sha256 == two.wheel.content_sha256
+
+
+def test_a_library_that_nobody_has_is_a_refusal_and_not_a_half_repair(
+    request_for: Request,
+) -> None:
+    failure = build_wheel(request_for("needs-library", recipe=Recipe(env={"LIBRARY": "lost"})))
+    assert isinstance(failure, BuildFailure)
+    assert failure.kind == "verification"
+    assert "libfarmer.so.1" in failure.message
+
+
+def test_a_declared_library_stays_outside(request_for: Request) -> None:
+    recipe = Recipe(
+        env={"LIBRARY": "lost"}, external_libraries={"libfarmer.so.1": "every farm has it"}
+    )
+    result = build_wheel(request_for("needs-library", recipe=recipe))
+    assert isinstance(result, FinishedBuild), result
+    assert result.provenance.environment["repaired_by"] == "none"
+
+
+def test_a_wheel_that_cannot_be_read_is_left_to_verification(tmp_path: Path) -> None:
+    broken = tmp_path / "x-1.0-py3-none-any.whl"
+    broken.write_bytes(b"PK\3\4 no")
+    assert missing_libraries(broken) == set()
+    with zipfile.ZipFile(broken, "w") as wheel:
+        wheel.writestr("x/_x.so", b"\x7fELF" + bytes(100))
+    assert missing_libraries(broken) == set()
