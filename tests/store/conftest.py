@@ -1,4 +1,4 @@
-"""What the store's tests share: stores and one with wheels in it; targets and measurements."""
+"""What the store's tests share: targets, measurements, a store of the test's own."""
 
 from __future__ import annotations
 
@@ -19,11 +19,35 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 @pytest.fixture(scope="session")
-def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store, to be copied: making its tables takes the longest."""
-    folder = tmp_path_factory.mktemp("migrated") / "store"
-    Store.open(folder).close()
-    return folder
+def golden() -> dict[str, Any]:
+    """The frozen fingerprints: name -> fingerprint, digest, identity."""
+    found: dict[str, Any] = json.loads((GOLDEN / "fingerprints.json").read_text())
+    return found
+
+
+@pytest.fixture
+def exact(golden: dict[str, Any]) -> Target:
+    """An exact Linux target."""
+    return target_from_identity(golden["linux, shared libpython"]["identity"])
+
+
+@pytest.fixture
+def portable(golden: dict[str, Any]) -> Target:
+    """The portable target of the same interpreter."""
+    return target_from_identity(golden["linux, portable"]["identity"])
+
+
+@pytest.fixture
+def answer() -> dict[str, Any]:
+    """What the probe prints on a Mac: a new copy for each test, to be changed."""
+    found: dict[str, Any] = json.loads((GOLDEN / "probe-macos.json").read_text())
+    return found
+
+
+@pytest.fixture
+def mac(answer: dict[str, Any]) -> Environment:
+    """The environment of that Mac."""
+    return parse_environment(json.dumps(answer))
 
 
 @pytest.fixture(scope="session")
