@@ -5,13 +5,17 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builder.binaries.image import ElfFile
+from builder.binaries.read import read_binary
 from builder.build import build_wheel
 from builder.repair import missing_libraries
 from builder.stages import BuildFailure, BuildRequest, FinishedBuild
+from builder.toolchain.native import native_toolchain
 from store.provenance import Recipe
 
 pytestmark = [
@@ -42,6 +46,33 @@ def test_a_repaired_wheel_is_the_same_each_time(request_for: Request) -> None:
     assert isinstance(one, FinishedBuild)
     assert isinstance(two, FinishedBuild)
     assert one.wheel.content_sha256 == two.wheel.content_sha256
+
+
+@pytest.mark.skipif(
+    native_toolchain(Path(sys.executable)).libpython_folder is None,
+    reason="this interpreter has no shared libpython in a folder of its own",
+)
+def test_what_loads_libpython_still_finds_its_own_after_the_repair(request_for: Request) -> None:
+    recipe = Recipe(env={"LINK_PYTHON": "1"})
+    asked = request_for("needs-library", recipe=recipe)
+    result = build_wheel(asked)
+    assert isinstance(result, FinishedBuild), result
+    assert result.provenance.environment["repaired_by"] == "auditwheel"
+    (member,) = result.wheel.interpreter_bound
+    with zipfile.ZipFile(result.wheel.path) as wheel:
+        module = read_binary(wheel.read(member))
+    assert isinstance(module, ElfFile)
+    home = str(asked.toolchain.libpython_folder)
+    assert home in (*module.rpath, *module.runpath)
+    assert {tag.platform for tag in result.wheel.tags} == {f"linux_{asked.target.arch}"}
+
+
+def test_what_loads_libpython_is_refused_for_a_portable_target(request_for: Request) -> None:
+    asked = request_for("needs-library", recipe=Recipe(env={"LINK_PYTHON": "1"}))
+    failure = build_wheel(replace(asked, target=replace(asked.target, build=None)))
+    assert isinstance(failure, BuildFailure)
+    assert failure.kind == "verification"
+    assert "libpython" in failure.message
 
 
 def test_a_library_that_nobody_has_is_a_refusal_and_not_a_half_repair(

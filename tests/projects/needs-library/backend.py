@@ -1,6 +1,6 @@
 """Links its module to a shared library of its own, and forgets to put that into the wheel.
 
-With LIBRARY=lost nobody can find the library either.
+With LIBRARY=lost nobody can find the library either. With LINK_PYTHON=1 it loads its libpython, too.
 """
 
 import os
@@ -21,6 +21,10 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     link = ["-L.", "-l:libfarmer.so.1"]
     if os.environ.get("LIBRARY") != "lost":
         link.append("-Wl,-rpath," + here)
+    if os.environ.get("LINK_PYTHON"):
+        library, version = sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LDVERSION")
+        link += ["-Wl,--no-as-needed", "-L" + library, "-lpython" + version]
+        link.append("-Wl,-rpath," + library)
     include = "-I" + sysconfig.get_path("include")
     subprocess.run([*cc, include, "-o", "fast.so", "fast.c", *link], check=True)
     with open("fast.so", "rb") as module:
