@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from uv import find_uv_bin
 
@@ -15,11 +16,13 @@ from builder.failure import StepFailed
 from builder.process import Command, Ended, Limits, run
 from store.provenance import Pin
 
-_UNREACHABLE = (
+_UNREACHABLE: Final = (
     "Failed to fetch", "Request failed", "error sending request", "Could not connect",
     "timed out", "dns error", "Network connectivity is disabled", "HTTP status server error",
     "HTTP status client error", "Failed to download",
 )  # fmt: skip
+_OTHER_BYTES: Final = "Hash mismatch"
+"""uv says that a download failed when what came was not what the hash names: no use in a retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,16 @@ class Uv:
 
         No configuration file is read: what is resolved depends on what is passed here.
         """
+        ended = self._run(argv, self.log)
+        if not ended.ok:
+            self._refuse_unreachable(ended)
+        return ended
+
+    def tried(self, *argv: str) -> bool:
+        """Whether ``uv ARGV`` does it; when not, its output is nothing to bother a reader with."""
+        return self._run(argv, self.scratch / "tried.log").ok
+
+    def _run(self, argv: Sequence[str], log: Path) -> Ended:
         options = ["--no-config", "--no-python-downloads", "--color", "never"]
         command = Command(
             argv=[find_uv_bin(), *argv, *options],
@@ -42,10 +55,7 @@ class Uv:
             env=uv_environment(self.scratch),
             limits=Limits(timeout_seconds=900, silence_seconds=600),
         )
-        ended = run(command, self.log)
-        if not ended.ok:
-            self._refuse_unreachable(ended)
-        return ended
+        return run(command, log)
 
     def with_index(self) -> list[str]:
         """The options that name the index, when the caller named one."""
@@ -62,6 +72,8 @@ class Uv:
 
     def _refuse_unreachable(self, ended: Ended) -> None:
         said = self.sentence(ended)
+        if _OTHER_BYTES in said:
+            return
         if ended.ending != "exit" or any(words in said for words in _UNREACHABLE):
             raise StepFailed(
                 "infrastructure", "the package index could not be asked for build requirements",
@@ -102,11 +114,15 @@ class IsolatedEnvironment:
         listing.write_text(
             "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in pins)
         )
-        ended = self.uv.run(
+        install = [
             "pip", "install", "--quiet", "--python", self.python_executable, "--no-deps",
             "--require-hashes", "--no-build", "--link-mode", "copy", "-r", str(listing),
             *self.uv.with_index(),
-        )  # fmt: skip
+        ]  # fmt: skip
+        # The hashes say which files, so what is in uv's cache is as good as what the index has.
+        if self.uv.tried(*install, "--offline"):
+            return
+        ended = self.uv.run(*install)
         if not ended.ok:
             raise StepFailed(
                 "build", f"the build requirements cannot be installed: {self.uv.sentence(ended)}"

@@ -1,23 +1,22 @@
 """The process between us and a foreign program: it starts the program and buries its children.
 
-Run as ``python -I -S keeper.py ORDERS PROGRAM ARG…`` by `builder.process`; ORDERS is JSON. It only
-uses the standard library, and imports nothing of this project. It exits with the program's
-status (128 + N after signal N), or with 125 when it could not start it.
+Run as ``python -I -S keeper.py NETWORK FILE_BYTES PROGRAM ARG…`` by `builder.process`; NETWORK is
+``on`` or ``off``. It exits with the program's status (128 + N after signal N), or with 125 when it
+could not start it.
+
+It imports nothing of this project, and little else: each build starts five of them, and json,
+pathlib and contextlib alone would take as long as all the rest.
 """
+# ruff: noqa: PTH123, PTH208, SIM105
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import json
 import os
 import resource
 import signal
-import socket
-import struct
 import sys
 import time
-from pathlib import Path
 
 _CANNOT_START = 125
 _PR_SET_PDEATHSIG = 1
@@ -38,12 +37,12 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         _become_reaper()
-        child = _start(json.loads(argv[1]), argv[2:])
+        child = _start(argv[1] == "on", int(argv[2]), argv[3:])
         status = _wait_for(child)
     except _Stopped:
         status = 128 + signal.SIGTERM
     except OSError as error:
-        sys.stderr.write(f"cannot start {argv[2]}: {error}\n")
+        sys.stderr.write(f"cannot start {argv[3]}: {error}\n")
         status = _CANNOT_START
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _bury_all()
@@ -65,14 +64,14 @@ def _prctl(option: int, value: int) -> None:
     libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0)
 
 
-def _start(orders: dict[str, int], program: list[str]) -> int:
+def _start(network: bool, file_bytes: int, program: list[str]) -> int:
     """Start the program in a child and give its pid. Raises OSError."""
-    if not orders["network"]:
+    if not network:
         _cut_network()
     if child := os.fork():
         return child
     try:
-        _limit(orders["file_bytes"])
+        _limit(file_bytes)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.execvpe(program[0], program, os.environ)  # noqa: S606  that is what it is for
     except OSError as error:
@@ -97,15 +96,25 @@ def _cut_network() -> None:
         if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
-    # Test suites and compile servers speak to 127.0.0.1; without loopback they fail oddly.
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_:
-        request = struct.pack("16sh22x", b"lo", _IFF_UP)
-        import fcntl  # noqa: PLC0415  only here, and start-up counts
+        for name, line in (
+            ("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1"),
+        ):  # fmt: skip
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(line)
+    _raise_loopback()
 
-        fcntl.ioctl(any_, _SIOCSIFFLAGS, request)
+
+def _raise_loopback() -> None:
+    """Test suites and compile servers speak to 127.0.0.1; without it they fail oddly."""
+    import fcntl  # noqa: PLC0415  start-up counts, and most programs keep their network
+    import socket  # noqa: PLC0415
+    import struct  # noqa: PLC0415
+
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_:
+            fcntl.ioctl(any_, _SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", _IFF_UP))
+    except OSError:
+        pass
 
 
 def _wait_for(child: int) -> int:
@@ -121,38 +130,46 @@ def _bury_all() -> None:
     deadline = time.monotonic() + _KILL_SECONDS
     while (left := _descendants()) and time.monotonic() < deadline:
         for pid in left:
-            with contextlib.suppress(OSError):
+            try:
                 os.kill(pid, signal.SIGKILL)
+            except OSError:
+                pass
         _reap(deadline)
-    if sys.platform != "linux":
-        # No subreaper there: what is left of our own group is all that can be found.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.killpg(0, signal.SIGTERM)
 
 
 def _reap(deadline: float) -> None:
-    with contextlib.suppress(ChildProcessError):
+    try:
         while time.monotonic() < deadline:
             pid, _status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 time.sleep(0.002)
                 return
+    except ChildProcessError:
+        pass
 
 
 def _descendants() -> list[int]:
     """Every process below us, by the parent that /proc names for each; none without /proc."""
     children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*") if sys.platform == "linux" else ():
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # The command in field 2 may hold spaces and parentheses; the last ")" ends it.
-            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, todo = [], [os.getpid()]
+    for name in os.listdir("/proc") if sys.platform == "linux" else ():
+        if name.isdigit() and (parent := _parent_of(name)):
+            children.setdefault(parent, []).append(int(name))
+    found: list[int] = []
+    todo = [os.getpid()]
     while todo:
         below = children.get(todo.pop(), [])
         found += below
         todo += below
     return found
+
+
+def _parent_of(pid: str) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The command in field 2 may hold spaces and parentheses; the last ")" ends it.
+            return int(file.read(4096).rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import selectors
 import signal
@@ -119,21 +118,24 @@ def _kept(command: Command) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _keeper_argv(argv: Sequence[str], *, file_bytes: int, network: bool) -> list[str]:
-    orders = json.dumps({"file_bytes": file_bytes, "network": network})
+    orders = ["on" if network else "off", str(file_bytes)]
     # -I and -S: the keeper is not to be reached by the program's environment or site folders.
-    return [sys.executable, "-I", "-S", str(_KEEPER), orders, *argv]
+    return [sys.executable, "-I", "-S", str(_KEEPER), *orders, *argv]
 
 
 def _end(keeper: subprocess.Popen[bytes]) -> None:
     # The keeper kills what it keeps when it is asked to stop; if it does not come back, it is
-    # killed with its whole group.
+    # killed with its whole group. Where there is no subreaper, the group is all there is to kill.
     keeper.terminate()
+    late = sys.platform != "linux"
     try:
         keeper.wait(_GRACE_SECONDS)
     except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
+        late = True
+    if late:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(keeper.pid, signal.SIGKILL)
-        keeper.wait()
+    keeper.wait()
     assert keeper.stdout is not None
     keeper.stdout.close()
 

@@ -25,6 +25,7 @@ from builder.checks.root_is_purelib import root_is_purelib
 from builder.wheel import OpenedWheel, RecordRow, record_hash
 from builder.wheel_zip import Entry, read_archive, unpacked
 from store.digest import JSON, Sha256, digest_of, sha256_of
+from store.disk import sync_folder
 from store.tags import tag_set_text
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -54,7 +55,7 @@ def write_retagged(
     finally:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
-    _sync_folder(folder)
+    sync_folder(folder)
     return path
 
 
@@ -162,11 +163,3 @@ def _record_text(rows: list[RecordRow]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows((row.path, row.hash, row.size) for row in rows)
     return text.getvalue().encode("utf-8")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -148,8 +148,22 @@ class HeadersTooLargeError(UsageError):
     http_status = 431
 
 
+class BodyTimeoutError(UsageError):
+    """The body of a request did not arrive in time (RFC 9110, section 15.5.9)."""
+
+    code = "body-timeout"
+    http_status = 408
+
+
 class RangeError(UsageError):
-    """No byte of the file lies in the range asked for (RFC 9110, section 15.5.17)."""
+    """No byte of the file lies in the range asked for (RFC 9110, section 15.5.17).
+
+    `size` is the size of the file in bytes.
+    """
 
     code = "range"
     http_status = 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the range begins after the file's {size} bytes")
+        self.size = size

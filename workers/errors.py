@@ -35,3 +35,11 @@ class WorkerDiedError(WheelfarmError):
     code = "worker-died"
     exit_status = FARM_TROUBLE
     transient = True
+
+
+class ServerError(WheelfarmError):
+    """A wheelfarm server does not answer, or something else answers in its place."""
+
+    code = "server-trouble"
+    exit_status = FARM_TROUBLE
+    transient = True

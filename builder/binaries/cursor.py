@@ -7,7 +7,7 @@ each table row and each byte of a name is paid for from a budget that grows with
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -27,7 +27,7 @@ STEP: Final = 16
 # Most names fit the first window; a longer one is tried again with the next, so that a reader
 # copies little, and never more than some sixteen times what it was paid for.
 _NAME_WINDOWS: Final = (1 << 8, 1 << 12, 1 << 16, 1 << 20)
-_LONGEST_ULEB: Final = 10  # bytes, which hold 64 bits (DWARF 5, section 7.6)
+_BATCH: Final = 1024  # names that are looked for before they are paid for
 
 
 class Budget:
@@ -127,25 +127,33 @@ class Region:
 
     def text(self, offset: int, what: str) -> str:
         """The C string at `offset`; bytes that are no UTF-8 are given as ``\\xNN``."""
-        return self.raw_text(offset, what).decode("utf-8", "backslashreplace")
-
-    def raw_text(self, offset: int, what: str) -> bytes:
-        """The C string at `offset`, without its NUL, which must be there."""
         for window in _NAME_WINDOWS:
             head, end, _ = bytes(self.view[offset : offset + window]).partition(b"\0")
             if end:
                 self.spend(STEP + len(head), offset)
-                return head
-        raise self.error(f"{what} has no end inside its table, or is longer than 1 MiB", offset)
+                return head.decode("utf-8", "backslashreplace")
+        raise self._endless(offset, what)
 
-    def uleb(self, offset: int, what: str) -> tuple[int, int]:
-        """The ULEB128 number at `offset`, and the offset after it."""
-        value = 0
-        for place, byte in enumerate(self.view[offset : offset + _LONGEST_ULEB]):
-            value |= (byte & 0x7F) << (7 * place)
-            if byte < 0x80:
-                return value, offset + place + 1
-        raise self.error(f"{what} is a number that does not end", offset)
+    def texts(self, offsets: Sequence[int], what: str) -> list[str]:
+        """The C strings at `offsets`, in their order; many cost far less than one by one."""
+        if len(offsets) * _NAME_WINDOWS[0] < len(self.view):
+            return [self.text(offset, what) for offset in offsets]
+        table, names = bytes(self.view), list[bytes]()
+        for start in range(0, len(offsets), _BATCH):
+            names += self._batch(table, offsets[start : start + _BATCH], what)
+        # No name holds a NUL, so they can be decoded in one go.
+        return b"\0".join(names).decode("utf-8", "backslashreplace").split("\0") if names else []
+
+    def _batch(self, table: bytes, offsets: Sequence[int], what: str) -> list[bytes]:
+        """Names by their offsets in `table`; paid for before they are copied."""
+        ends = [table.find(0, offset, offset + _NAME_WINDOWS[-1]) for offset in offsets]
+        if -1 in ends:
+            raise self._endless(offsets[ends.index(-1)], what)
+        self.spend(STEP * len(ends) + sum(ends) - sum(offsets), offsets[0])
+        return [table[offset:end] for offset, end in zip(offsets, ends, strict=True)]
+
+    def _endless(self, offset: int, what: str) -> BinaryError:
+        return self.error(f"{what} has no end inside its table, or is longer than 1 MiB", offset)
 
 
 def region_of(data: bytes | memoryview, order: ByteOrder) -> Region:

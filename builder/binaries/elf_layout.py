@@ -127,7 +127,8 @@ def check_segments(layout: Layout, segments: tuple[Segment, ...]) -> None:
     """Refuse a file that is shorter than its segments say, or maps two of them to one place."""
     end = 0
     for segment in segments:
-        if segment.kind in _READ_BY_LOADER:
+        # What takes no bytes of the file (.bss alone) may stand anywhere.
+        if segment.file_size and segment.kind in _READ_BY_LOADER:
             layout.file.need(segment.offset, segment.file_size, "a segment")
         if segment.kind == PT_LOAD:
             if segment.address < end or segment.memory_size < segment.file_size:
@@ -138,7 +139,7 @@ def check_segments(layout: Layout, segments: tuple[Segment, ...]) -> None:
 def check_sections(layout: Layout, sections: tuple[Section, ...]) -> None:
     """Refuse a file that is shorter than its sections say."""
     for section in sections:
-        if section.kind not in {_SHT_NULL, _SHT_NOBITS}:
+        if section.size and section.kind not in {_SHT_NULL, _SHT_NOBITS}:
             layout.file.need(section.offset, section.size, "a section")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,10 +9,8 @@ from builder.binaries.cursor import STEP, Region
 from builder.binaries.elf_dynamic import Dynamic
 from builder.binaries.elf_layout import SHT_DYNSYM, SHT_SYMTAB, Layout, Section
 
-_STB_LOCAL: Final = 0
-_STT_SECTION: Final = 3
-_STT_FILE: Final = 4
-_SHN_UNDEF: Final = 0
+# st_info holds binding and type. Not STB_LOCAL (0), and neither STT_SECTION (3) nor STT_FILE (4).
+_GLOBAL: Final = frozenset(info for info in range(16, 256) if info & 0xF not in {3, 4})
 _HIDDEN: Final = frozenset({1, 2})  # STV_INTERNAL, STV_HIDDEN
 # The two ABIs whose DT_HASH is made of 64-bit words.
 _WIDE_HASH: Final = frozenset({22, 0x9026})  # EM_S390, EM_ALPHA
@@ -132,22 +129,23 @@ def _count_by_relocations(layout: Layout, dynamic: Dynamic) -> int:
 
 
 def _read_table(layout: Layout, table: Region, count: int, names: Region) -> Symbols:
-    exports, undefined = set(), set()
-    for at, info, other, section in _rows(layout, table, count):
-        if not at or info >> 4 == _STB_LOCAL or info & 0xF in {_STT_SECTION, _STT_FILE}:
-            continue
-        if section == _SHN_UNDEF:
-            undefined.add(names.text(at, "the name of a symbol"))
-        elif other & 3 not in _HIDDEN:
-            exports.add(names.text(at, "the name of a symbol"))
-    return Symbols(exports=frozenset(exports), undefined=frozenset(undefined))
+    """Names of the global symbols among the first `count`: those with a section, and those without.
 
-
-def _rows(layout: Layout, table: Region, count: int) -> Iterator[tuple[int, int, int, int]]:
-    """(name, info, other, section) of each symbol."""
-    if layout.bits == 64:
-        for name, info, other, section, _, _ in table.rows("IBBHQQ", 0, count, "symbols"):
-            yield name, info, other, section
-    else:
-        for name, _, _, info, other, section in table.rows("IIIBBH", 0, count, "symbols"):
-            yield name, info, other, section
+    A hidden symbol is neither; local ones, sections and source files have no part in linking.
+    """
+    row = "IBBH16x" if layout.bits == 64 else "I8xBBH"
+    exports = [
+        name
+        for name, info, other, section in table.rows(row, 0, count, "symbols")
+        if section and name and info in _GLOBAL and other & 3 not in _HIDDEN
+    ]
+    undefined = [
+        name
+        for name, info, _, section in table.rows(row, 0, count, "symbols")
+        if not section and name and info in _GLOBAL
+    ]
+    what = "the name of a symbol"
+    return Symbols(
+        exports=frozenset(names.texts(exports, what)),
+        undefined=frozenset(names.texts(undefined, what)),
+    )

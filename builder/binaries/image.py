@@ -58,8 +58,9 @@ class ElfFile:
 
     `arch` is in the words of platform tags: ``x86_64``, ``i686``, ``aarch64``, ``armv7l``,
     ``ppc64le``, ``s390x``, ``riscv64``, ``loongarch64``, or ``em-NUMBER``. `filetype` is
-    ``ET_DYN``, ``ET_EXEC``, ``ET_REL`` … `version_needs` maps a needed
-    library's name to the symbol versions asked of it (``GLIBC_2.17``). `interpreter` is PT_INTERP, the program loader's path.
+    ``ET_DYN``, ``ET_EXEC``, ``ET_REL`` … `version_needs` maps a needed library's name to the
+    symbol versions asked of it (``GLIBC_2.17``). `interpreter` is PT_INTERP, the path of the
+    program loader.
     """
 
     arch: str

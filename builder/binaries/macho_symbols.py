@@ -66,14 +66,13 @@ def _read_symtab(whole: Region, tables: SymbolTables) -> tuple[frozenset[str], f
     stride = 16 if tables.bits == 64 else 12
     entries = whole.part(offset, count * stride, "the symbol table")
     names = whole.part(names_offset, names_size, "the string table")
-    commons: set[str] = set()
-    undefined: set[str] = set()
-    for name, value in _entries(entries, stride, _UNDEFINED):
-        kind = commons if value and tables.relocatable else undefined
-        kind.add(names.text(name, "the name of a symbol"))
-    defined = () if tables.trie is not None else _entries(entries, stride, _DEFINED)
-    found = {names.text(name, "the name of a symbol") for name, _ in defined}
-    return frozenset(found | commons), frozenset(undefined)
+    what = "the name of a symbol"
+    asked = list(_entries(entries, stride, _UNDEFINED))
+    defined = [name for name, value in asked if value and tables.relocatable]
+    undefined = [name for name, value in asked if not (value and tables.relocatable)]
+    if tables.trie is None:
+        defined += [name for name, _ in _entries(entries, stride, _DEFINED)]
+    return frozenset(names.texts(defined, what)), frozenset(names.texts(undefined, what))
 
 
 def _entries(table: Region, stride: int, kinds: tuple[int, ...]) -> Iterator[tuple[int, int]]:
@@ -89,21 +88,27 @@ def _entries(table: Region, stride: int, kinds: tuple[int, ...]) -> Iterator[tup
             yield name, value
 
 
-def _read_trie(trie: Region) -> Iterator[str]:
+def _read_trie(trie: Region) -> list[str]:
     """The names in an export trie, each node of which must be reached once.
 
     Raises BinaryError for a cycle, for a node that has two parents, and for what leaves the trie.
     """
-    if not trie.size:
-        return
+    try:
+        names = list(_walk(trie, bytes(trie.view))) if trie.size else []
+    except (IndexError, ValueError):
+        raise trie.error("the export trie leads out of its bytes", 0) from None
+    return b"\0".join(names).decode("utf-8", "backslashreplace").split("\0") if names else []
+
+
+def _walk(trie: Region, data: bytes) -> Iterator[bytes]:
     seen = {0}
     todo = [(0, b"")]
     while todo:
         node, prefix = todo.pop()
-        size, start = trie.uleb(node, "a node of the export trie")
+        size, start = _uleb(data, node)
         if size and prefix:
-            yield prefix.decode("utf-8", "backslashreplace")
-        for edge, child in _children(trie, start + size):
+            yield prefix
+        for edge, child in _children(data, start + size):
             if child in seen:
                 raise trie.error("a node of the export trie is reached twice", child)
             seen.add(child)
@@ -111,10 +116,26 @@ def _read_trie(trie: Region) -> Iterator[str]:
             todo.append((child, prefix + edge))
 
 
-def _children(trie: Region, offset: int) -> Iterator[tuple[bytes, int]]:
-    (count,) = trie.unpack("B", offset, "a node of the export trie")
-    offset += 1
+def _children(data: bytes, offset: int) -> Iterator[tuple[bytes, int]]:
+    """Edge and node of each child. Raises IndexError or ValueError outside of `data`."""
+    count, offset = data[offset], offset + 1
     for _ in range(count):
-        edge = trie.raw_text(offset, "an edge of the export trie")
-        child, offset = trie.uleb(offset + len(edge) + 1, "an edge of the export trie")
-        yield edge, child
+        end = data.index(0, offset)
+        child, after = _uleb(data, end + 1)
+        yield data[offset:end], child
+        offset = after
+
+
+def _uleb(data: bytes, offset: int) -> tuple[int, int]:
+    """A ULEB128 number (DWARF 5, section 7.6) of at most 64 bits, and the offset after it.
+
+    Raises IndexError outside of `data`, ValueError for a longer one.
+    """
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[offset]
+        offset += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, offset
+    raise ValueError("a ULEB128 number that does not end")

@@ -25,6 +25,15 @@ TOOLS: Final = ("ar", "c++", "cc", "install_name_tool", "ranlib", "strip")
 
 _SITE: Final = ("_scproxy.py", "_sysconfigdata__darwin_darwin.py", "sitecustomize.py")
 _ZIG_ARCH: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
+_HOST_FOLDERS: Final = tuple(
+    f"{root}/{name}"
+    for root in ("", "/usr", "/usr/local")
+    for name in (
+        *("include", "lib", "lib32", "lib64"),
+        *("lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu"),
+        *("include/x86_64-linux-gnu", "include/aarch64-linux-gnu"),
+    )
+)
 _MESON_FAMILY: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 _PROCESSOR: Final = {"arm64": "arm", "x86_64": "i386"}  # what platform.processor() says there
 _CFLAGS: Final = "-fno-strict-overflow -fno-common -DNDEBUG -O3 -Wall"
@@ -199,14 +208,10 @@ set(CMAKE_AR "${{CMAKE_CURRENT_LIST_DIR}}/bin/ar" CACHE FILEPATH "")
 set(CMAKE_RANLIB "${{CMAKE_CURRENT_LIST_DIR}}/bin/ranlib" CACHE FILEPATH "")
 set(CMAKE_STRIP "${{CMAKE_CURRENT_LIST_DIR}}/bin/strip" CACHE FILEPATH "")
 set(CMAKE_INSTALL_NAME_TOOL "${{CMAKE_CURRENT_LIST_DIR}}/bin/install_name_tool" CACHE FILEPATH "")
-# Nothing that is built here can be run here.
-set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(CMAKE_FIND_FRAMEWORK NEVER)
 set(CMAKE_FIND_APPBUNDLE NEVER)
-# Libraries, headers and packages of the build machine are not the target's; programs are.
-set(CMAKE_SYSTEM_PREFIX_PATH "")
-set(CMAKE_FIND_USE_CMAKE_SYSTEM_PATH OFF)
-set(CMAKE_FIND_USE_SYSTEM_ENVIRONMENT_PATH ON)
+# Libraries and headers of the build machine are not the target's; its programs are of use.
+set(CMAKE_IGNORE_PATH {" ".join(_HOST_FOLDERS)})
 """
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from builder.environment import SYSTEM_PATH
+from builder.toolchain.attempts import announced_modules
 from builder.toolchain.python_facts import PythonFacts, python_facts
 from store.digest import JSON, digest_of, sha256_of_file
 
 _SECONDS: Final = 30
-_LARGEST_LOG: Final = 256 << 20
-# setuptools and distutils, `build_ext`: the name is Extension.name, dotted and whole.
-_BUILDING: Final = re.compile(rb"^building '([A-Za-z_][\w.]{0,300})' extension\s*$")
+_SEARCHED: Final = ("/lib", "/usr/lib")
+_SHARED: Final = (".so", ".so.1.0", ".dylib")
 _MAPS_PREFIXES: Final = "-ffile-prefix-map=/a=/b"
 
 
@@ -32,6 +31,7 @@ class NativeToolchain:
     python: Path
     identity: Mapping[str, JSON]
     maps_prefixes: bool
+    libpython_folder: Path | None
 
     def environment(self, scratch: Path) -> dict[str, str]:
         """Nothing but a flag that keeps the scratch folder's name out of the binaries.
@@ -48,20 +48,8 @@ class NativeToolchain:
         return {}
 
     def attempted_modules(self, scratch: Path, log: Path) -> frozenset[str]:  # noqa: ARG002
-        """The modules that setuptools said it would build.
-
-        Only setuptools can lose one and go on (``Extension(optional=True)``, or a ``build_ext``
-        that catches): meson, CMake and cargo end with an error, and what their logs name is a
-        target in a build folder, which may not be meant for the wheel at all.
-        """
-        found: set[str] = set()
-        with log.open("rb") as lines:
-            read = 0
-            while (line := lines.readline(1 << 16)) and read < _LARGEST_LOG:
-                read += len(line)
-                if match := _BUILDING.match(line):
-                    found.add(match[1].decode())
-        return frozenset(found)
+        """The modules that setuptools said it would build: see `builder.toolchain.attempts`."""
+        return announced_modules(log)
 
 
 def native_toolchain(python: Path) -> NativeToolchain:
@@ -80,8 +68,19 @@ def native_toolchain(python: Path) -> NativeToolchain:
         "python": _python_identity(facts),
     }
     return NativeToolchain(
-        python=python, identity=identity, maps_prefixes=_takes(compiler, _MAPS_PREFIXES)
+        python=python,
+        identity=identity,
+        maps_prefixes=_takes(compiler, _MAPS_PREFIXES),
+        libpython_folder=_libpython_folder(facts),
     )
+
+
+def _libpython_folder(facts: PythonFacts) -> Path | None:
+    """The folder of a shared libpython that the loader does not search by itself."""
+    folder, name = Path(facts.config["LIBDIR"]), facts.config["INSTSONAME"]
+    if not (folder / name).is_file() or not name.endswith(_SHARED):
+        return None
+    return None if str(folder).startswith(_SEARCHED) else folder
 
 
 def _python_identity(facts: PythonFacts) -> dict[str, JSON]:

@@ -26,8 +26,9 @@ from typing import Final
 from rich.console import Console
 
 HERE: Final = Path(__file__).parent
-STORE: Final = Path(os.environ.get("WHEELFARM_STORE", HERE.parents[1] / ".wheelfarm"))
-WORK: Final = STORE / "tour"
+HOME: Final = HERE.parents[1] / ".wheelfarm"
+STORE: Final = Path(os.environ.get("WHEELFARM_STORE", HOME / "store"))
+WORK: Final = HOME / "tour"
 TAG: Final = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 ARM64: Final = f"macos-11.0-arm64:{TAG}"
 X86_64: Final = f"macos-10.13-x86_64:{TAG}"

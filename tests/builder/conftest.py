@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import sys
 import tarfile
@@ -10,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.interpreter import measure
 from builder.local import local_sdist
 from builder.stages import BuildRequest, Sdist
 from builder.toolchain.native import native_toolchain
-from builder.toolchain.python_facts import python_facts
 from store.provenance import Pin, Recipe
-from store.target import Baseline, Interpreter, Target
 
 PROJECTS = Path(__file__).parent.parent / "projects"
 MTIME = 1_600_000_000
@@ -32,7 +32,11 @@ def pack(tmp_path: Path) -> Pack:
         sdist = tmp_path / f"{name.replace('-', '_')}-1.0.tar.gz"
         files = {path: path.relative_to(PROJECTS / name) for path in (PROJECTS / name).rglob("*")}
         files[PROJECTS / "wheel_writer.py"] = Path("wheel_writer.py")
-        with tarfile.open(sdist, "w:gz") as tar:
+        # A time of its own in the gzip header would give the same project another digest.
+        with (
+            gzip.GzipFile(sdist, "wb", mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w") as tar,
+        ):
             for path, inside in sorted(files.items()):
                 if path.is_file() and "__pycache__" not in path.parts:
                     info = tarfile.TarInfo(f"{name}-1.0/{inside}")
@@ -42,25 +46,6 @@ def pack(tmp_path: Path) -> Pack:
         return sdist
 
     return pack_project
-
-
-def target_of(python: Path) -> Target:
-    """A portable target of the interpreter's ABI, at a floor that the test machine is above."""
-    facts = python_facts(python)
-    return Target(
-        interpreter=Interpreter(
-            implementation="cpython",
-            version=facts.markers["python_version"],
-            soabi=facts.config["SOABI"],
-            ext_suffix=facts.config["EXT_SUFFIX"],
-            debug=False,
-            free_threaded="t" in facts.abiflags,
-            pointer_bytes=8,
-        ),
-        build=None,
-        arch=facts.markers["platform_machine"],
-        baseline=Baseline(kind="manylinux", major=2, minor=36),
-    )
 
 
 @pytest.fixture
@@ -81,7 +66,7 @@ def request_for(pack: Pack, tmp_path: Path) -> Request:
         sdist = local_sdist(pack(what), tmp_path / "sdists") if isinstance(what, str) else what
         return BuildRequest(
             sdist=sdist,
-            target=target_of(python),
+            target=measure(python).target(),
             toolchain=native_toolchain(python),
             recipe=recipe or Recipe(),
             pins=pins,

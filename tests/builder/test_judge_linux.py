@@ -53,6 +53,31 @@ def test_glibc_2_34_under_2_17_is_retagged(tmp_path: Path) -> None:
     assert finding.evidence["needs"] == "GLIBC_2.34"
 
 
+def test_an_absolute_rpath_is_a_warning_and_one_below_origin_is_none(tmp_path: Path) -> None:
+    away = elf(flags=("-nostdlib", "-Wl,-rpath,/home/builder/lib"))
+    near = elf(flags=("-nostdlib", "-Wl,-rpath,$ORIGIN/../p.libs"))
+    judgement = verdict_of(tmp_path, _name("manylinux_2_17_x86_64"), {_M: away})
+    finding = only(judgement, "elf-rpath")
+    assert (judgement.verdict, finding.severity) == ("accept", "warning")
+    assert (finding.member, finding.slice) == (_M, "x86_64")
+    assert "/home/builder/lib" in str(finding.evidence)
+    beside = verdict_of(tmp_path, _name("manylinux_2_17_x86_64"), {_M: near})
+    assert not [found for found in beside.findings if found.check == "elf-rpath"]
+
+
+@pytest.mark.parametrize(("rpath", "verdict"), [("/opt/py/lib", "accept"), ("/other", "reject")])
+def test_what_loads_libpython_must_look_for_its_own(
+    tmp_path: Path, rpath: str, verdict: str
+) -> None:
+    soname = "libpython3.11.so.1.0"
+    stub = elf(("helper",), ("-nostdlib", f"-Wl,-soname,{soname}"))
+    module = elf(flags=("-nostdlib", f"-Wl,-rpath,{rpath}"), libraries=((soname, stub),))
+    path = wheel(tmp_path, _name("linux_x86_64"), {_M: module})
+    judgement = judge(path, Context(libpython_name=soname, libpython_folder="/opt/py/lib"))
+    assert judgement.verdict == verdict
+    assert errors(judgement) == (set() if verdict == "accept" else {"elf-rpath"})
+
+
 def test_an_old_name_beside_a_new_one_goes_with_it(tmp_path: Path) -> None:
     name = _name("manylinux2014_x86_64.manylinux_2_17_x86_64")
     assert names(verdict_of(tmp_path, name, {_M: _newer()})) == {

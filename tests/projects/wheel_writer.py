@@ -10,18 +10,19 @@ import time
 import zipfile
 
 
-def write_wheel(folder, project, more_files=None):
+def write_wheel(folder, project, more_files=None, tag="py3-none-any"):
     module = project.replace("-", "_")
     info = module + "-1.0.dist-info"
     files = {module + "/__init__.py": b"ANSWER = 42\n"}
     files.update(more_files or {})
     files[info + "/METADATA"] = _lines("Metadata-Version: 2.1", "Name: " + project, "Version: 1.0")
+    pure = "true" if tag.endswith("-any") else "false"
     files[info + "/WHEEL"] = _lines(
-        "Wheel-Version: 1.0", "Generator: own", "Root-Is-Purelib: true", "Tag: py3-none-any"
+        "Wheel-Version: 1.0", "Generator: own", "Root-Is-Purelib: " + pure, "Tag: " + tag
     )
     record = [_record_row(name, data) for name, data in files.items()]
     files[info + "/RECORD"] = _lines(*record, info + "/RECORD,,")
-    name = module + "-1.0-py3-none-any.whl"
+    name = "%s-1.0-%s.whl" % (module, tag)
     when = time.gmtime(int(os.environ["SOURCE_DATE_EPOCH"]))[:6]
     with zipfile.ZipFile(os.path.join(folder, name), "w") as wheel:
         for member, data in files.items():

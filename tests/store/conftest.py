@@ -1,8 +1,9 @@
-"""What the store's tests share: targets, measurements, an open store of the test's own."""
+"""What the store's tests share: targets, measurements, a store of the test's own."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,18 @@ def mac(answer: dict[str, Any]) -> Environment:
     return parse_environment(json.dumps(answer))
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store, to be copied: making its tables takes the longest."""
+    folder = tmp_path_factory.mktemp("migrated") / "store"
+    Store.open(folder).close()
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """An empty store that verifies by reading."""
+def store(tmp_path: Path, migrated: Path) -> Iterator[Store]:
+    """An empty store in ``tmp_path/store`` that verifies by reading."""
+    shutil.copytree(migrated, tmp_path / "store")
     opened = Store.open(tmp_path / "store", verifier=read_wheel)
     yield opened
     opened.close()

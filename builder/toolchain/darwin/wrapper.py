@@ -152,6 +152,7 @@ def rewritten(tool: str, args: Sequence[str], facts: Facts) -> list[str]:
     kept = ["c++" if command.cplusplus else "cc", "-target", facts.triple, *kept]
     if command.inputs:
         kept += _added(command, facts)
+        kept += _install_name(command, kept)
     return kept
 
 
@@ -239,6 +240,13 @@ def _added_to_link(command: Command) -> Iterator[str]:
         yield "-O2"
     # Room for a repair tool to write longer library names into the finished file.
     yield "-Wl,-headerpad_max_install_names"
+
+
+def _install_name(command: Command, args: Sequence[str]) -> Iterator[str]:
+    # A bundle has none, a library's is its output path unless said: a folder of this build.
+    named = any("-install_name" in arg for arg in args)
+    if command.links and "-shared" in args and command.output and not named:
+        yield f"-Wl,-install_name,@rpath/{os.path.basename(command.output)}"
 
 
 def _sdk_flags(sdk: str, *, links: bool) -> Iterator[str]:

@@ -50,18 +50,25 @@ def test_a_name_that_is_no_utf8_can_be_printed() -> None:
     assert region(b"a\xff\0").text(0, "a name") == "a\\xff"
 
 
-@pytest.mark.parametrize(
-    ("data", "value", "after"),
-    [(b"\x00", 0, 1), (b"\x7f", 127, 1), (b"\xe5\x8e\x26", 624485, 3), (b"\x80\x00", 0, 2)],
-)
-def test_uleb(data: bytes, value: int, after: int) -> None:
-    assert region(data).uleb(0, "a number") == (value, after)
+@pytest.mark.parametrize("table", [b"\0one\0two\xff\0", b"\0one\0two\xff\0" + bytes(9000)])
+def test_many_names_are_read_as_one_by_one(table: bytes) -> None:
+    offsets = [1, 5, 0, 3, 1]
+    assert region(table).texts(offsets, "a name") == ["one", "two\\xff", "", "e", "one"]
+    assert region(table).texts([], "a name") == []
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80", b"\x80" * 11 + b"\0"])
-def test_a_uleb_without_an_end_is_refused(data: bytes) -> None:
-    with pytest.raises(BinaryError, match="does not end"):
-        region(data).uleb(0, "a number")
+def test_one_bad_name_among_many_is_refused_with_its_place() -> None:
+    table = b"\0one\0two"
+    for bad in (5, 8, 9, 1 << 32):
+        with pytest.raises(BinaryError, match="no end") as caught:
+            region(table, base=100).texts([1, bad, 1], "a name")
+        assert caught.value.offset == 100 + bad
+
+
+def test_many_names_are_paid_for_before_they_are_copied() -> None:
+    whole = region(b"n" * 60_000 + b"\0")
+    with pytest.raises(BinaryError, match="more work"):
+        whole.texts([0] * 2000, "a name")
 
 
 def test_work_is_paid_from_one_budget_by_all_parts() -> None:

@@ -55,7 +55,7 @@ def elf(
     return ident + fields + table + tail
 
 
-def dynamic_elf(*pairs: tuple[int, int], tail: bytes = b"") -> bytes:
+def dynamic_elf(*pairs: tuple[int, int], tail: bytes = b"", machine: int = 62) -> bytes:
     """A file of one loaded segment whose dynamic table holds `pairs`, with `tail` behind it.
 
     The tail starts at 4096.
@@ -64,7 +64,7 @@ def dynamic_elf(*pairs: tuple[int, int], tail: bytes = b"") -> bytes:
     body = bytes(1024 - 64 - 112) + table
     whole = 4096 + len(tail)
     rows = ((PT_LOAD, 4, 0, whole), (PT_DYNAMIC, 4, 1024, len(table)))
-    return elf(*rows, tail=body).ljust(4096, b"\0") + tail
+    return elf(*rows, tail=body, machine=machine).ljust(4096, b"\0") + tail
 
 
 TAIL = BASE + 4096
@@ -272,7 +272,7 @@ def test_a_needed_name_outside_the_string_table_is_refused() -> None:
         read_elf(dynamic_elf((DT_STRTAB, TAIL), (DT_STRSZ, 99), (0, 0), tail=names))
 
 
-def symbols_elf(hash_tag: int, table: bytes) -> bytes:
+def symbols_elf(hash_tag: int, table: bytes, machine: int = 62) -> bytes:
     """A file with two symbols, the null one and an undefined one, and a hash table."""
     names = b"\0asked\0".ljust(16, b"\0")
     entries = bytes(24) + struct.pack("<IBBHQQ", 1, 0x12, 0, 0, 0, 0)
@@ -283,7 +283,7 @@ def symbols_elf(hash_tag: int, table: bytes) -> bytes:
         (hash_tag, TAIL + 64),
         (0, 0),
     )
-    return dynamic_elf(*pairs, tail=names + entries + table)
+    return dynamic_elf(*pairs, tail=names + entries + table, machine=machine)
 
 
 def test_a_hash_table_tells_how_many_symbols_there_are() -> None:
@@ -291,6 +291,19 @@ def test_a_hash_table_tells_how_many_symbols_there_are() -> None:
     assert not read_elf(symbols_elf(DT_HASH, struct.pack("<II", 0, 1))).undefined
     gnu = struct.pack("<4IQI", 1, 2, 1, 0, 0, 0)
     assert read_elf(symbols_elf(DT_GNU_HASH, gnu)).undefined == {"asked"}
+
+
+@pytest.mark.parametrize("layout", ["<QQ", "<II"])
+def test_the_hash_table_of_s390_has_words_of_either_size(layout: str) -> None:
+    """64 bits by its ABI and from GNU ld, 32 bits from lld."""
+    table = struct.pack(layout, 1, 2) + bytes(64)
+    assert read_elf(symbols_elf(DT_HASH, table, machine=22)).undefined == {"asked"}
+
+
+def test_a_segment_that_takes_nothing_of_the_file_may_stand_beyond_it() -> None:
+    """A linker leaves the offset of a lone .bss where its page would be."""
+    file = elf((PT_LOAD, 4, 0, 176), (PT_LOAD, 6, 1 << 20, 0))
+    assert read_elf(file).arch == "x86_64"
 
 
 @pytest.mark.parametrize("count", [3, 1 << 20, 0xFFFFFFFF])

@@ -125,3 +125,8 @@ def test_bytes_of_nothing_behind_a_magic_are_refused_or_empty(binaries: dict[str
         for size in (8, 32, 64, 500, 5000):
             noise = data[:8] + dice.randbytes(size)
             assert calls_to_read(noise) < 2000 + Budget(len(noise)).allowed
+
+
+def test_bytes_that_say_nothing_are_not_looked_at(binaries: dict[str, bytes]) -> None:
+    for name, data in binaries.items():
+        assert calls_to_read(data + bytes(20_000_000)) == calls_to_read(data), name

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -159,6 +160,16 @@ def described(module: bytes) -> tuple[str, tuple[int, int], bool]:
     return arch, (minimum[0], minimum[1]), binary.has_code_signature
 
 
+def libraries(module: bytes) -> set[str]:
+    """The install names that a thin Mach-O file loads, by lief; its own is not one of them."""
+    fat = lief.MachO.parse(list(module))
+    assert fat is not None
+    binary = fat.at(0)
+    assert binary is not None
+    kind = lief.MachO.LoadCommand.TYPE.ID_DYLIB
+    return {str(one.name) for one in binary.libraries if one.command != kind}
+
+
 def _uv(*args: str) -> None:
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     subprocess.run([uv, "--quiet", *args], check=True)
@@ -199,10 +210,12 @@ def _hooks(toolchain: CrossToolchain, tree: Path, environment: Path, workspace: 
     backend = re.search(r'build-backend\s*=\s*"([\w.:]+)"', _pyproject(tree))
     settings = toolchain.config_settings(backend[1] if backend else "setuptools.build_meta")
     wheel: Path | None = None
-    try:
-        wheel = Path(builder.build("wheel", workspace / "wheel", settings))
-    except BuildBackendException:
-        log.touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # build repeats what the sdist's backend warned of
+        try:
+            wheel = Path(builder.build("wheel", workspace / "wheel", settings))
+        except BuildBackendException:
+            log.touch()
     return Built(wheel=wheel, log=log, scratch=scratch, toolchain=toolchain)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,9 +56,10 @@ def test_a_compiled_module_is_the_targets(target: str, cross_cache: Path, tmp_pa
     done = sh(
         toolchain,
         tmp_path,
-        f"$CC -c m.c -I{native.include} -o m.o && $LDSHARED -L/usr/lib m.o -o m.so",
+        f"$CC -c m.c -I{native.include} -o m.o && $LDSHARED -L/usr/lib m.o -o $PWD/m.so",
     )
     assert done.returncode == 0, done.stderr
+    assert str(tmp_path).encode() not in (tmp_path / "m.so").read_bytes()
     arch, minimum, signed = described((tmp_path / "m.so").read_bytes())
     baseline = toolchain.macos.target.baseline
     assert (arch, minimum) == (toolchain.macos.target.arch, (baseline.major, baseline.minor))
@@ -94,7 +96,10 @@ def test_two_processes_make_one_folder(tmp_path: Path) -> None:
     assert len(list((tmp_path / "toolchains").iterdir())) == 1
 
 
-def test_a_changed_folder_is_refused(tmp_path: Path) -> None:
+def test_a_changed_folder_is_refused(
+    arm64: CrossToolchain, cross_cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cross_cache / "zig", tmp_path / "zig")  # saves the seconds of warming it
     made = cross_toolchain(parse_macos_target(ARM64), HERE, tmp_path)
     (made.folder / "include" / "pyconfig.h").write_text("#define HACKED 1\n")
     with pytest.raises(BuilderError, match="not as it was made"):
@@ -121,9 +126,25 @@ def test_a_build_changes_neither_the_folder_nor_the_next_cache(
     )
     assert done.returncode == 0, done.stderr
     assert digest_of_tree(arm64.warm.base) == base
-    assert digest_of_tree(arm64.folder) == arm64.folder_sha256
     private = Path(arm64.environment(tmp_path)["ZIG_GLOBAL_CACHE_DIR"])
     assert private.is_relative_to(tmp_path)
+    assert digest_of_tree(arm64.folder) == arm64.folder_sha256
+
+
+def test_a_build_makes_no_run_time_library_again(arm64: CrossToolchain, tmp_path: Path) -> None:
+    (tmp_path / "m.c").write_text("int one(void) { return 1; }\n")
+    (tmp_path / "n.c").write_text("int one(void); int two(void) { return 2 * one(); }\n")
+    line = (
+        "$CC -O3 -c m.c -o m.o && $CC -c n.c -o n.o && $AR rcs libm1.a m.o && $RANLIB libm1.a"
+        " && $LDSHARED n.o -L. -lm1 -lm -ldl -lpthread -o n.so"
+    )
+    done = sh(arm64, tmp_path, line)
+    assert done.returncode == 0, done.stderr
+    assert described((tmp_path / "n.so").read_bytes()) == ("arm64", (11, 0), True)
+    libraries = [
+        sorted(folder.glob("o/*/*.a")) for folder in (arm64.warm.base, tmp_path / "zig-cache")
+    ]
+    assert [path.name for path in libraries[0]] == [path.name for path in libraries[1]] != []
 
 
 def test_every_call_is_logged(arm64: CrossToolchain, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from store.digest import sha256_of_file
-from tests.builder.toolchain.conftest import PROJECTS, PYTHON_TAG, Build, described
+from tests.builder.toolchain.conftest import PROJECTS, PYTHON_TAG, Build, described, libraries
 
 pytestmark = pytest.mark.network
 
@@ -99,6 +99,7 @@ def test_pure_backends(backend: str, cross_build: Build, tmp_path: Path) -> None
     (project / "pyproject.toml").write_text(
         f'[build-system]\nrequires = ["{package}"]\nbuild-backend = "{backend}"\n'
         '[project]\nname = "pure-lift"\nversion = "1.0"\ndescription = "Lifts"\n'
+        'requires-python = ">=3.8"\n'
     )
     built = cross_build(project, packages=(package,))
     assert built.wheel is not None, built.log.read_text()
@@ -110,9 +111,20 @@ def test_cplusplus_brings_its_library_along(cross_build: Build) -> None:
     built = cross_build(PROJECTS / "cxx_lift")
     (module,) = built.modules.values()
     assert described(module) == EXPECTED[ARM64]
-    assert b"libc++" not in module
+    assert libraries(module) == {"/usr/lib/libSystem.B.dylib"}
     assert built.attempted == {"cxx_lift"}
-    assert (built.toolchain.warm.folder / "c++.wanted").exists()
+
+
+@pytest.mark.slow
+def test_libcxx_is_made_once_for_all_later_builds(cross_build: Build) -> None:
+    first = cross_build(PROJECTS / "cxx_lift", folder="first")
+    assert first.attempted == {"cxx_lift"}
+    second = cross_build(PROJECTS / "cxx_lift", folder="second")
+    assert second.wheel is not None
+    base = sorted(path.name for path in second.toolchain.warm.base.glob("o/*/*.a"))
+    private = sorted(path.name for path in (second.scratch / "zig-cache").glob("o/*/*.a"))
+    assert "libc++.a" in base
+    assert private == base  # the build had to make none itself
 
 
 def test_apples_headers_are_missed_clearly(sdist: Fetch, cross_build: Build) -> None:

@@ -109,6 +109,15 @@ def test_a_framework_needs_an_sdk(args: list[str]) -> None:
     assert " ".join(args) in " ".join(words)
 
 
+def test_a_library_is_not_named_after_the_folder_it_was_built_in() -> None:
+    name = "-Wl,-install_name,@rpath/m.so"
+    assert name in rewritten("cc", ["-bundle", "a.o", "-o", "/tmp/x1/m.so"], FACTS)
+    assert name not in rewritten("cc", ["a.o", "-o", "/tmp/x1/m.so"], FACTS)
+    for given in (["-install_name", "@rpath/x"], ["-Wl,-install_name,@rpath/x"]):
+        words = rewritten("cc", ["-shared", "a.o", "-o", "m.so", *given], FACTS)
+        assert name not in words
+
+
 def test_an_sdk_comes_after_what_zig_has() -> None:
     words = rewritten("cc", ["a.o"], WITH_SDK)
     frameworks = "/sdk/System/Library/Frameworks"

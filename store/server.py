@@ -1,0 +1,335 @@
+"""The store over HTTP: an ASGI application, read by pip, uv, curl and people.
+
+    /                                              a page for people
+    /probe.py                                      the probe
+    /resolve, /{channel}/resolve                   POST a probe's JSON, get the index's URL
+    /{channel}/{fingerprint}/simple/[{project}/]   the simple API, HTML or JSON
+    /{channel}/{fingerprint}/links/                one page for --find-links
+    /{channel}/{fingerprint}/files/{filename}      a wheel, and {filename}.metadata
+    /{channel}/{fingerprint}/provenance/{filename} where it comes from, JSON
+    /healthz                                       200 when the catalogue answers
+
+Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import logging
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import anyio
+from packaging.utils import canonicalize_name
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from store import pages
+from store.channel import RELEASE, Channel, parse_channel
+from store.digest import Sha256, sha256_of
+from store.environment import MAX_PROBE_JSON, parse_environment
+from store.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    RangeError,
+    UnknownFileError,
+    UnknownIndexError,
+    UnknownProjectError,
+    WheelfarmError,
+)
+from store.explain import explain_file
+from store.fingerprint import Fingerprint, parse_fingerprint
+from store.guard import Guard
+from store.negotiation import choose_form
+from store.publish import Store
+from store.release import Release
+from store.resolve import resolve
+from store.user_agent import mismatches
+
+_LOG: Final = logging.getLogger("wheelfarm.serve")
+_FOREVER: Final = "public, max-age=31536000, immutable"
+_ASK_AGAIN: Final = "no-cache"
+_BODY_SECONDS: Final = 10
+_FILES_FROM_PROJECT: Final = "../../files/"
+_FILES_FROM_LINKS: Final = "../files/"
+_METADATA: Final = ".metadata"
+_ONE_RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
+
+
+class _ChannelInPath(Convertor[str]):
+    """``release`` or ``dev/NAME``: a channel may hold one slash."""
+
+    regex = "release|dev/[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("channel", _ChannelInPath())
+
+
+def create_app(store: Store) -> Starlette:
+    """The application that serves `store`."""
+    app = Starlette(
+        routes=_routes(),
+        middleware=[Middleware(Guard)],
+        exception_handlers={
+            WheelfarmError: _answer_error,
+            HTTPException: _answer_http_error,
+            Exception: _answer_crash,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.store = store
+    return app
+
+
+def _routes() -> list[Route]:
+    index = "/{channel:channel}/{fingerprint}"
+    return [
+        Route("/", _home),
+        Route("/healthz", _health),
+        Route("/probe.py", _probe),
+        Route("/resolve", _resolve, methods=["POST"]),
+        Route("/{channel:channel}/resolve", _resolve, methods=["POST"]),
+        Route(f"{index}/simple/", _project_list),
+        Route(f"{index}/simple/{{project}}/", _project),
+        Route(f"{index}/links/", _links),
+        Route(f"{index}/files/{{filename}}", _file),
+        Route(f"{index}/provenance/{{filename}}", _provenance),
+        Route(f"{index}/{{page:path}}", _add_slash),
+    ]
+
+
+def _home(request: Request) -> Response:
+    return _page(request, pages.home_html(_store(request).catalogue.indexes()), pages.HTML)
+
+
+def _health(request: Request) -> Response:
+    _store(request).catalogue.indexes()
+    return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
+
+
+def _probe(request: Request) -> Response:
+    text = (importlib.resources.files("store") / "probe.py").read_text(encoding="utf-8")
+    return _page(request, text, "text/x-python")
+
+
+async def _resolve(request: Request) -> Response:
+    channel = parse_channel(request.path_params.get("channel", RELEASE))
+    environment = parse_environment(await _body(request))
+    catalogue = _store(request).catalogue
+    found = await run_in_threadpool(resolve, catalogue, channel, environment)
+    status = 404 if found.fingerprint is None else 200
+    return JSONResponse(found.to_json(str(request.base_url)), status_code=status)
+
+
+def _project_list(request: Request) -> Response:
+    channel, fingerprint = _index(request)
+    form = _form(request)
+    names = _store(request).catalogue.projects(channel, fingerprint)
+    render = pages.project_list_json if form == pages.JSON_V1 else pages.project_list_html
+    return _page(request, render(names), form)
+
+
+def _project(request: Request) -> Response:
+    given = request.path_params["project"]
+    project = canonicalize_name(given)
+    if given != project:
+        return _redirect(request, f"../{quote(project, safe='')}/")
+    channel, fingerprint = _index(request)
+    form = _form(request)
+    releases = _store(request).catalogue.listing(channel, fingerprint, project)
+    if not releases:
+        raise UnknownProjectError(
+            f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
+            hint="build it for this target: `wheelfarm build`",
+        )
+    render = pages.project_json if form == pages.JSON_V1 else pages.project_html
+    return _page(request, render(project, releases, _FILES_FROM_PROJECT), form)
+
+
+def _links(request: Request) -> Response:
+    channel, fingerprint = _index(request)
+    releases = _store(request).catalogue.listing(channel, fingerprint)
+    title = f"Links for {fingerprint} in {channel}"
+    return _page(request, pages.links_html(title, releases, _FILES_FROM_LINKS), pages.HTML)
+
+
+def _file(request: Request) -> Response:
+    filename = request.path_params["filename"]
+    release = _served(request, filename.removesuffix(_METADATA))
+    if filename.endswith(_METADATA):
+        return _blob(request, release.metadata_sha256, "text/plain; charset=utf-8")
+    return _blob(request, release.sha256, "application/octet-stream")
+
+
+def _provenance(request: Request) -> Response:
+    release = _served(request, request.path_params["filename"])
+    explanation = explain_file(_store(request), release)
+    return JSONResponse(explanation.to_json(), headers={"cache-control": _ASK_AGAIN})
+
+
+def _add_slash(request: Request) -> Response:
+    """A page's address without its last slash leads to the page; everything else is unknown."""
+    page = request.path_params["page"]
+    parts = page.split("/")
+    if parts in (["simple"], ["links"]):
+        return _redirect(request, f"{page}/")
+    if len(parts) == 2 and parts[0] == "simple":
+        return _redirect(request, f"{quote(canonicalize_name(parts[1]), safe='')}/")
+    raise HTTPException(404)
+
+
+def _redirect(request: Request, place: str) -> Response:
+    query = f"?{request.url.query}" if request.url.query else ""
+    return Response(status_code=301, headers={"location": place + query})
+
+
+def _store(request: Request) -> Store:
+    store = request.app.state.store
+    assert isinstance(store, Store)
+    return store
+
+
+def _index(request: Request) -> tuple[Channel, Fingerprint]:
+    """The index that the path names. Raises MalformedError or UnknownIndexError."""
+    channel = parse_channel(request.path_params["channel"])
+    fingerprint = parse_fingerprint(request.path_params["fingerprint"])
+    if not _store(request).catalogue.has_index(channel, fingerprint):
+        raise UnknownIndexError(
+            f"the channel {channel} has no index for {fingerprint}",
+            hint="/ lists every index; `wheelfarm index-url` says which one is yours",
+        )
+    return channel, fingerprint
+
+
+def _served(request: Request, filename: str) -> Release:
+    channel, fingerprint = _index(request)
+    release = _store(request).catalogue.served_file(channel, fingerprint, filename)
+    if release is None:
+        raise UnknownFileError(
+            f"{fingerprint} in {channel} has no file {filename[:80]!r}",
+            hint="the links page of the index lists its files",
+        )
+    return release
+
+
+def _form(request: Request) -> str:
+    accept = ",".join(request.headers.getlist("accept"))
+    return choose_form(accept or None, request.query_params.get("format"))
+
+
+def _page(request: Request, text: str, media: str) -> Response:
+    """A page with its ETag, or 304 when the client has it (RFC 9110, section 13)."""
+    body = text.encode("utf-8")
+    headers = {
+        "etag": f'"{sha256_of(body)[:32]}"',
+        "cache-control": _ASK_AGAIN,
+        "vary": "Accept",
+        **_mismatch(request),
+    }
+    if _has_already(request, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type=media, headers=headers)
+
+
+def _blob(request: Request, digest: Sha256, media: str) -> Response:
+    headers = {"etag": f'"{digest}"', "cache-control": _FOREVER, **_mismatch(request)}
+    if _has_already(request, headers["etag"]):
+        return Response(status_code=304, headers=headers)
+    path = _store(request).blobs.path(digest)
+    _check_range(request, path)
+    return FileResponse(path, media_type=media, headers=headers)
+
+
+def _has_already(request: Request, etag: str) -> bool:
+    """Whether If-None-Match names `etag`, weakly compared (RFC 9110, section 13.1.2)."""
+    named = request.headers.get("if-none-match", "")
+    return named.strip() == "*" or etag in re.findall(r'(?:W/)?("[^"]*")', named)
+
+
+def _check_range(request: Request, path: Path) -> None:
+    """Leave one sound range to the response; ignore what is none (RFC 9110, section 14.2).
+
+    Raises RangeError when the range begins after the end of the file.
+    """
+    found = _ONE_RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    first, last, suffix = found.groups() if found else (None, None, None)
+    if found is None or (first and last and int(last) < int(first)):
+        kept = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
+        request.scope["headers"] = kept
+        return
+    size = path.stat().st_size
+    if suffix is not None and int(suffix) == 0:
+        raise RangeError(size)
+    if first is not None and int(first) >= size:
+        raise RangeError(size)
+
+
+def _mismatch(request: Request) -> dict[str, str]:
+    """A header, and a line in the log, for a client that says it is another than the index is for.
+
+    It is told; what it gets stays the same: no wheel is chosen by User-Agent.
+    """
+    fingerprint = request.path_params.get("fingerprint")
+    found = fingerprint and mismatches(request.headers.get("user-agent", ""), fingerprint)
+    if not found:
+        return {}
+    _LOG.warning("a client of %s is another: %s", fingerprint, "; ".join(found))
+    return {"x-wheelfarm-mismatch": "; ".join(found)}
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, within the limits of size and time."""
+    body = bytearray()
+    try:
+        with anyio.fail_after(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_PROBE_JSON:
+                    raise BodyTooLargeError(f"the body is longer than {MAX_PROBE_JSON} bytes")
+    except TimeoutError as error:
+        raise BodyTimeoutError(f"no whole body in {_BODY_SECONDS} s") from error
+    return bytes(body)
+
+
+def _answer_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, WheelfarmError)
+    if error.http_status >= 500:
+        # Its words name folders of this machine: they are for the log.
+        _LOG.error("%s: %s", error.code, error.message)
+        return _trouble(error.code)
+    headers = {"content-range": f"bytes */{error.size}"} if isinstance(error, RangeError) else None
+    return JSONResponse(error.to_json(), status_code=error.http_status, headers=headers)
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "bad-request")
+    body = {
+        "code": code,
+        "message": f"{request.method[:20]} {request.url.path[:200]}: {error.detail}",
+        "hint": "/ lists every index",
+    }
+    return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+
+def _answer_crash(_request: Request, _error: Exception) -> Response:
+    return _trouble("farm-trouble")
+
+
+def _trouble(code: str) -> Response:
+    message = "the store cannot answer now; the server's log says why"
+    return JSONResponse({"code": code, "message": message, "hint": None}, status_code=500)

@@ -1,0 +1,1 @@
+int farmer_answer(void) { return 42; }

@@ -1,0 +1,39 @@
+"""``wheelfarm export``: one index as a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from store.channel import RELEASE, parse_channel
+from store.export import export
+from store.fingerprint import parse_fingerprint
+from store.publish import Store
+from workers.settings import store_folder
+
+
+@click.command(name="export")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--fingerprint", required=True, metavar="F", help="Whose wheels to write.")
+@click.option("--channel", default=RELEASE, show_default=True, help="release or dev/NAME.")
+@click.option("--store", "place", type=click.Path(path_type=Path), help="The store's folder.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    folder: Path, fingerprint: str, channel: str, place: Path | None, as_json: bool
+) -> None:
+    """Write one fingerprint's wheels to DIR, for --find-links or nginx as it is.
+
+    DIR holds the wheels with their .metadata, a links page and the simple API, all by relative
+    links. It is made anew or brought up to date; a folder of something else is left alone.
+    """
+    names = parse_channel(channel), parse_fingerprint(fingerprint)
+    store = Store.open(store_folder(place), create=False)
+    done = export(store, *names, folder)
+    store.close()
+    files = [release.filename for release in done.releases]
+    if as_json:
+        click.echo(json.dumps({"folder": str(done.folder), "files": files}))
+    else:
+        click.echo(f"{len(files)} wheels of {fingerprint} in {done.folder}")
