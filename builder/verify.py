@@ -8,6 +8,7 @@ from typing import Final
 
 from builder.checks.catalogue import MISNAMED
 from builder.checks.context import Context
+from builder.checks.elf_rpath import absolute_folders
 from builder.checks.libraries import libpython_of
 from builder.errors import RefusedWheelError
 from builder.judge import judge, judge_opened
@@ -87,9 +88,15 @@ def _verified(wheel: OpenedWheel, judgement: Judgement) -> VerifiedWheel:
         requires_python=requires if isinstance(requires, str) else None,
         metadata=wheel.metadata,
         extension_modules=frozenset(m.importable_name for m in extension_modules(wheel)),
-        interpreter_bound=tuple(sorted({member.path for member, _ in libpython_of(wheel)})),
+        interpreter_bound=_interpreter_bound(wheel),
         findings=judgement.findings,
     )
+
+
+def _interpreter_bound(wheel: OpenedWheel) -> tuple[str, ...]:
+    """The members that load libpython, or name a folder of the machine they were built on."""
+    loading = {member.path for member, _ in libpython_of(wheel)}
+    return tuple(sorted(loading | {m.path for m, file in wheel.elf if absolute_folders(file)}))
 
 
 def _misnamed(wheel: OpenedWheel) -> Finding:

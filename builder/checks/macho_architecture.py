@@ -31,7 +31,7 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
     shared = shared_archs(wheel)
     if platform.archs <= shared:
         return holds(tag)
-    kept = platform.archs & shared or _corrected(platform, shared)
+    kept = platform.archs & shared or _corrected(wheel, platform)
     return Ruling(
         tags=on_archs(tag, platform, kept), findings=tuple(_reasons(wheel, platform, shared))
     )
@@ -43,14 +43,15 @@ def shared_archs(wheel: OpenedWheel) -> frozenset[str]:
     return frozenset.intersection(*held)
 
 
-def _corrected(platform: MacPlatform, shared: frozenset[str]) -> frozenset[str]:
-    """arm64 for an x86_64 claim over binaries that are all arm64; nothing the other way.
+def _corrected(wheel: OpenedWheel, platform: MacPlatform) -> frozenset[str]:
+    """arm64 for an x86_64 claim over binaries that are all arm64 alone; nothing the other way.
 
-    The first is a build that an x86_64 view of Python tagged (its bytes need a newer machine than
-    the tag says). The second is a wheel made for arm64 that an arm64 machine cannot load.
+    The first is a build that an x86_64 view of Python tagged: it is whole, and its tag kept it from
+    the machines that it is for. The second was promised to machines that cannot load it.
     """
+    held = {part.arch for _, file in wheel.mach for part in file.slices}
     claimed_intel = platform.archs == frozenset({"x86_64"})
-    return frozenset({"arm64"}) if claimed_intel and shared == {"arm64"} else frozenset()
+    return frozenset({"arm64"}) if claimed_intel and held == {"arm64"} else frozenset()
 
 
 def _reasons(

@@ -47,6 +47,11 @@ class CrossToolchain:
         return self.native.executable
 
     @property
+    def libpython_folder(self) -> None:
+        """None: the target is portable, nothing may be linked to an interpreter."""
+        return None
+
+    @property
     def identity(self) -> Mapping[str, JSON]:
         """What enters the BuildKey. Holds no path."""
         return {

@@ -16,6 +16,8 @@ from builder.toolchain.python_facts import PythonFacts, python_facts
 from store.digest import JSON, digest_of, sha256_of_file
 
 _SECONDS: Final = 30
+_SEARCHED: Final = ("/lib", "/usr/lib")
+_SHARED: Final = (".so", ".so.1.0", ".dylib")
 _MAPS_PREFIXES: Final = "-ffile-prefix-map=/a=/b"
 
 
@@ -29,6 +31,7 @@ class NativeToolchain:
     python: Path
     identity: Mapping[str, JSON]
     maps_prefixes: bool
+    libpython_folder: Path | None
 
     def environment(self, scratch: Path) -> dict[str, str]:
         """Nothing but a flag that keeps the scratch folder's name out of the binaries.
@@ -65,8 +68,19 @@ def native_toolchain(python: Path) -> NativeToolchain:
         "python": _python_identity(facts),
     }
     return NativeToolchain(
-        python=python, identity=identity, maps_prefixes=_takes(compiler, _MAPS_PREFIXES)
+        python=python,
+        identity=identity,
+        maps_prefixes=_takes(compiler, _MAPS_PREFIXES),
+        libpython_folder=_libpython_folder(facts),
     )
+
+
+def _libpython_folder(facts: PythonFacts) -> Path | None:
+    """The folder of a shared libpython that the loader does not search by itself."""
+    folder, name = Path(facts.config["LIBDIR"]), facts.config["INSTSONAME"]
+    if not (folder / name).is_file() or not name.endswith(_SHARED):
+        return None
+    return None if str(folder).startswith(_SEARCHED) else folder
 
 
 def _python_identity(facts: PythonFacts) -> dict[str, JSON]:

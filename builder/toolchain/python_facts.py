@@ -13,7 +13,10 @@ from typing import Final
 from builder.errors import InterpreterError
 
 _SECONDS: Final = 60
-_CONFIG: Final = ("CC", "CXX", "CFLAGS", "CCSHARED", "LDSHARED", "LDFLAGS", "EXT_SUFFIX", "SOABI")
+_CONFIG: Final = (
+    "CC", "CXX", "CFLAGS", "CCSHARED", "LDSHARED", "LDFLAGS", "EXT_SUFFIX", "SOABI",
+    "LIBDIR", "INSTSONAME",
+)  # fmt: skip
 _ASK: Final = f"""
 import json, os, platform, sys, sysconfig
 v = sys.implementation.version

@@ -21,6 +21,11 @@ class Toolchain(Protocol):
         ...
 
     @property
+    def libpython_folder(self) -> Path | None:
+        """Where the target's libpython lies, None where it has none or every loader finds it."""
+        ...
+
+    @property
     def identity(self) -> Mapping[str, JSON]:
         """What enters the BuildKey: kind, compiler, the digest of the toolchain folder."""
         ...
