@@ -267,6 +267,15 @@ def test_resolve_gives_the_index_that_fits(
     assert client.get(answer.json()["index_url"]).status_code == 200
 
 
+def test_resolve_behind_a_prefix_answers_with_it(
+    store: Store, mac_index: Target, mac: Environment
+) -> None:
+    behind = Client(store, root_path="/wheels")
+    answer = behind.ask("POST", "/wheels/resolve", content=_as_probe(mac))
+    url = f"http://farm.example/wheels/release/{fingerprint_of(mac_index)}/simple/"
+    assert answer.json()["index_url"] == url
+
+
 def test_resolve_names_the_nearest_and_what_differs(
     client: Client, mac_index: Target, mac: Environment
 ) -> None:

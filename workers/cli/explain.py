@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,8 @@ def command(wheel: str, folder: Path | None, as_json: bool) -> None:
     FILE is a wheel on disk or the name of one in the store; DIGEST is a wheel's sha256 or a
     BuildKey, as a release, a page or a log shows it.
     """
-    store = Store.open(store_folder(folder), create=False)
-    found = _explain_file(store, Path(wheel)) if _is_file(wheel) else explain(store, wheel)
-    store.close()
+    with closing(Store.open(store_folder(folder), create=False)) as store:
+        found = _explain_file(store, Path(wheel)) if _is_file(wheel) else explain(store, wheel)
     if as_json:
         click.echo("\n".join(json.dumps(each.to_json()) for each in found))
     else:

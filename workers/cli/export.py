@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -29,9 +30,8 @@ def command(
     links. It is made anew or brought up to date; a folder of something else is left alone.
     """
     names = parse_channel(channel), parse_fingerprint(fingerprint)
-    store = Store.open(store_folder(place), create=False)
-    done = export(store, *names, folder)
-    store.close()
+    with closing(Store.open(store_folder(place), create=False)) as store:
+        done = export(store, *names, folder)
     files = [release.filename for release in done.releases]
     if as_json:
         click.echo(json.dumps({"folder": str(done.folder), "files": files}))

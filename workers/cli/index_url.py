@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,10 +64,8 @@ def command(  # noqa: PLR0917  # click hands every option over by name
 
 
 def _ask_store(folder: Path, channel: Channel, environment: Environment) -> dict[str, JSON]:
-    store = Store.open(folder, create=False)
-    answer = resolve(store.catalogue, channel, environment).to_json(_LOCAL_SERVER)
-    store.close()
-    return answer
+    with closing(Store.open(folder, create=False)) as store:
+        return resolve(store.catalogue, channel, environment).to_json(_LOCAL_SERVER)
 
 
 def _ask_server(server: str, channel: Channel, environment: Environment) -> Mapping[str, object]:
