@@ -80,13 +80,19 @@ def plan(call: Call, store: Store, settings: Settings) -> Iterator[Job | Outcome
     """
     seen: dict[tuple[str, str], Sha256] = {}
     for wanted in call.wanted:
+        targets = [target for target in call.targets if _applies(wanted, target)]
+        yield from (_skipped(wanted, target) for target in call.targets if target not in targets)
+        if not targets:
+            continue
         try:
             sdist = acquire(wanted, settings)
         except WheelfarmError as error:
-            yield from (_unobtainable(wanted, target, error) for target in call.targets)
+            yield from (_unobtainable(wanted, target, error) for target in targets)
             continue
         _refuse_conflict(seen, sdist)
-        yield from _for_targets(wanted, sdist, call, store, settings)
+        for target in targets:
+            job = _job(sdist, target, call, store, settings)
+            yield _hit(job, store) or job
 
 
 def resolution_key(sdist: Sdist, fingerprint: Fingerprint, recipe: Recipe) -> Sha256:
@@ -124,16 +130,8 @@ def status_of(error: WheelfarmError) -> Status:
     return "trouble" if error.transient or error.exit_status == FARM_TROUBLE else "failed"
 
 
-def _for_targets(
-    wanted: Wanted, sdist: Sdist, call: Call, store: Store, settings: Settings
-) -> Iterator[Job | Outcome]:
-    marker = None if isinstance(wanted, WantedFile) else wanted.marker
-    for target in call.targets:
-        job = _job(sdist, target, call, store, settings)
-        if not applies(marker, target.target):
-            yield dataclasses.replace(outcome_of(job, "skipped"), message=f"its marker: {marker}")
-        else:
-            yield _hit(job, store) or job
+def _applies(wanted: Wanted, target: BuildTarget) -> bool:
+    return isinstance(wanted, WantedFile) or applies(wanted.marker, target.target)
 
 
 def _job(sdist: Sdist, target: BuildTarget, call: Call, store: Store, settings: Settings) -> Job:
@@ -176,7 +174,23 @@ def _refuse_conflict(seen: dict[tuple[str, str], Sha256], sdist: Sdist) -> None:
         )
 
 
+def _skipped(wanted: Wanted, target: BuildTarget) -> Outcome:
+    marker = None if isinstance(wanted, WantedFile) else wanted.marker
+    return dataclasses.replace(
+        _without_a_source(wanted, target, "skipped"), message=f"its marker: {marker}"
+    )
+
+
 def _unobtainable(wanted: Wanted, target: BuildTarget, error: WheelfarmError) -> Outcome:
+    return dataclasses.replace(
+        _without_a_source(wanted, target, status_of(error)),
+        code=error.code,
+        message=error.message,
+        hint=error.hint,
+    )
+
+
+def _without_a_source(wanted: Wanted, target: BuildTarget, status: Status) -> Outcome:
     name, version = _label(wanted)
     return Outcome(
         package=name,
@@ -184,10 +198,7 @@ def _unobtainable(wanted: Wanted, target: BuildTarget, error: WheelfarmError) ->
         target=target.name,
         fingerprint=target.fingerprint,
         channel="",
-        status=status_of(error),
-        code=error.code,
-        message=error.message,
-        hint=error.hint,
+        status=status,
     )
 
 

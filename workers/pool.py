@@ -8,6 +8,7 @@ some milliseconds and never inherits a thread or a database connection.
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection
@@ -19,6 +20,9 @@ from workers.errors import WorkerDiedError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+# Starting a process reaps all that have ended; one that another thread is about to join would then
+# give its exit status to the wrong reader, and the right one would read 255.
+_REAPING: Final = threading.Lock()
 _PRELOAD: Final = ["builder.build", "store.publish", "workers.job"]
 
 
@@ -63,15 +67,16 @@ def _in_a_process(
 ) -> Result | WheelfarmError:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, work, job))
-    process.start()
+    with _REAPING:
+        process.start()
     sender.close()
     try:
-        answer: Result | WheelfarmError = receiver.recv()
+        answer: Result | WheelfarmError | None = receiver.recv()
     except EOFError:
+        answer = None
+    with _REAPING:
         process.join()
-        return _died(process.exitcode)
-    process.join()
-    return answer
+    return _died(process.exitcode) if answer is None else answer
 
 
 def _answer(sender: Connection, work: Callable[[Job], Result], job: Job) -> None:

@@ -1,0 +1,258 @@
+"""Whole runs of the command over local sdists: real builds, a real store, no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.channel import parse_channel
+from store.publish import Store
+from workers.sources import LOCAL
+
+Pack = Callable[[str], Path]
+Answer = tuple[int, list[dict[str, Any]]]
+
+
+class Farm:
+    """The command, over a store and a cache of the test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = folder / "store"
+        self.cache = folder / "cache"
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("WHEELFARM_", "XDG_"))}
+        return subprocess.Popen(
+            [sys.executable, "-m", "workers.cli", "build", *map(str, arguments)],
+            env=kept | {"WHEELFARM_STORE": str(self.store), "WHEELFARM_CACHE": str(self.cache)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def say(self, *arguments: str | Path) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=300)
+        assert "Traceback" not in out + err
+        return process.returncode, out, err
+
+    def build(self, *arguments: str | Path) -> Answer:
+        code, out, err = self.say(*arguments, "--json")
+        assert out, err
+        return code, json.loads(out)["outcomes"]
+
+    def settings(self, text: str) -> Path:
+        path = self.folder / "settings.toml"
+        path.write_text(text)
+        return path
+
+    def listed(self) -> dict[str, str | None]:
+        """Every wheel of the channel of local sdists, with the reason of its yank."""
+        store = Store.open(self.store)
+        summaries = store.catalogue.indexes()
+        assert {summary.channel for summary in summaries} <= {LOCAL}
+        rows = [r for s in summaries for r in store.catalogue.listing(s.channel, s.fingerprint)]
+        store.close()
+        return {row.filename: row.yanked for row in rows}
+
+    def left_over(self) -> list[str]:
+        """What is still in the folders of running builds and publications."""
+        folders = (self.cache / "scratch", self.store / "staging")
+        return [path.name for folder in folders for path in folder.iterdir()]
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return Farm(tmp_path)
+
+
+def statuses(outcomes: list[dict[str, Any]]) -> list[str]:
+    return [outcome["status"] for outcome in outcomes]
+
+
+def test_a_wheel_is_built_once_and_is_a_hit_from_then_on(farm: Farm, pack: Pack) -> None:
+    code, (first,) = farm.build(pack("two-minded"))
+    assert (code, first["status"], first["channel"]) == (0, "built", "dev/local")
+    assert first["filename"].startswith("two_minded-1.0-1_")
+    code, (second,) = farm.build(pack("two-minded"))
+    assert (code, second["status"]) == (0, "hit")
+    assert second["sha256"] == first["sha256"]
+    assert farm.listed() == {first["filename"]: None}
+    assert farm.left_over() == []
+
+
+def test_one_that_fails_harms_no_other_and_says_why(farm: Farm, pack: Pack) -> None:
+    code, outcomes = farm.build(pack("raises"), pack("pure"))
+    assert code == 1
+    assert statuses(outcomes) == ["failed", "built"]
+    failed = outcomes[0]
+    assert failed["code"] == "build"
+    assert failed["first_error"] == "RuntimeError: the moon is in the wrong house"
+    assert "the moon" in Path(failed["log"]).read_text()
+    assert farm.left_over() == []
+
+
+def test_a_worker_that_is_killed_is_the_farms_trouble_and_nobody_elses(
+    farm: Farm, pack: Pack
+) -> None:
+    code, outcomes = farm.build(pack("kills-worker"), pack("pure"))
+    assert statuses(outcomes) == ["trouble", "built"]
+    assert (code, outcomes[0]["code"]) == (3, "worker-died")
+    assert "signal 9" in outcomes[0]["message"]
+    farm.build(pack("pure"))
+    assert farm.left_over() == [], "the next run sweeps what the dead left"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("lies-1.0.tar.gz", "unsafe-archive"), ("absent-1.0.tar.gz", "not-an-sdist")],
+)
+def test_a_bad_sdist_harms_no_other(farm: Farm, pack: Pack, name: str, code: str) -> None:
+    bad = farm.folder / name
+    if name.startswith("lies"):
+        bad.write_bytes(pack("raises").read_bytes()[:-20])
+    status, outcomes = farm.build(bad, pack("pure"))
+    assert statuses(outcomes) == ["failed", "built"]
+    assert (status, outcomes[0]["code"]) == (1, code)
+
+
+def test_two_contents_of_one_version_are_refused_before_anything_is_built(
+    farm: Farm, pack: Pack
+) -> None:
+    other = farm.folder / "other" / "pure-1.0.tar.gz"
+    other.parent.mkdir()
+    data = pack("pure").read_bytes()
+    other.write_bytes(data[:4] + b"\x01\x02\x03\x04" + data[8:])  # another time in its header
+    code, _, err = farm.say(pack("pure"), other)
+    assert code == 2
+    assert err.startswith("error[conflicting-sources]: two sdists of pure 1.0")
+    assert farm.listed() == {}
+
+
+def test_a_recipe_is_part_of_the_key_and_the_newest_build_is_the_one_offered(
+    farm: Farm, pack: Pack
+) -> None:
+    sdist = pack("two-minded")
+    _, (plain,) = farm.build(sdist)
+    recipe = farm.settings('[recipes.two-minded]\nenv = { WITHOUT = "1" }\n')
+    _, (pure,) = farm.build(sdist, "--settings", recipe)
+    assert pure["status"] == "built"
+    reason = f"superseded by {pure['filename']}"
+    assert farm.listed() == {plain["filename"]: reason, pure["filename"]: None}
+    _, (again,) = farm.build(sdist)
+    assert (again["status"], again["filename"]) == ("hit", plain["filename"])
+    reason = f"superseded by {plain['filename']}"
+    assert farm.listed() == {plain["filename"]: None, pure["filename"]: reason}
+
+
+def test_a_poor_wheel_is_withdrawn_when_a_sibling_shows_what_it_lacks(
+    farm: Farm, pack: Pack, interpreters: list[Path]
+) -> None:
+    other = another(interpreters)
+    sdist = pack("two-minded")
+    recipe = farm.settings('[recipes.two-minded]\nenv = { WITHOUT = "1" }\n')
+    _, (poor,) = farm.build(sdist, "--settings", recipe, "--target", f"native:{other}")
+    assert poor["status"] == "built"
+    _, (rich,) = farm.build(sdist)
+    assert rich["status"] == "built"
+    listed = farm.listed()
+    assert listed[rich["filename"]] is None
+    assert listed[poor["filename"]] == (
+        f"holds no extension module, {rich['filename']} of the same sdist does"
+    )
+    code, (again,) = farm.build(sdist, "--settings", recipe, "--target", f"native:{other}")
+    assert (code, again["status"], again["code"]) == (1, "refused", "verification")
+
+
+def another(interpreters: list[Path]) -> Path:
+    found = [path for path in interpreters if path.resolve() != Path(sys.executable).resolve()]
+    if not found:
+        pytest.skip("the machine has one interpreter")
+    return found[-1]
+
+
+def test_two_runs_at_once_on_one_store_end_well(farm: Farm, pack: Pack) -> None:
+    runs = [farm.start(pack("two-minded"), pack("pure"), "--json") for _ in range(2)]
+    answers = [json.loads(run.communicate(timeout=300)[0])["outcomes"] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert {status for answer in answers for status in statuses(answer)} <= {"built", "hit"}
+    files = [{outcome["filename"] for outcome in answer} for answer in answers]
+    assert files[0] == files[1] == set(farm.listed())
+
+
+def test_a_marker_leaves_a_package_out_and_says_so(farm: Farm, pack: Pack) -> None:
+    wanted = farm.folder / "requirements.txt"
+    wanted.write_text("./pure-1.0.tar.gz\nsix==1.17.0 ; sys_platform == 'win32'\n")
+    pack("pure")
+    code, outcomes = farm.build("-r", wanted)
+    assert code == 0
+    assert statuses(outcomes) == ["built", "skipped"]
+    assert outcomes[1]["message"] == 'its marker: sys_platform == "win32"'
+
+
+def test_a_channel_of_ones_own_may_be_named_and_release_is_refused_for_a_file(
+    farm: Farm, pack: Pack
+) -> None:
+    _, (mine,) = farm.build(pack("pure"), "--channel", "dev/mine")
+    assert mine["channel"] == parse_channel("dev/mine")
+    code, (refused,) = farm.build(pack("pure"), "--channel", "release")
+    assert (code, refused["status"], refused["code"]) == (1, "failed", "policy")
+    assert "may not enter the release channel" in refused["message"]
+
+
+def test_plain_lines_and_a_table_where_there_is_no_terminal(farm: Farm, pack: Pack) -> None:
+    code, out, _ = farm.say(pack("raises"), pack("pure"))
+    assert code == 1
+    lines = out.splitlines()
+    assert any(line.startswith("built    pure==1.0") for line in lines)
+    assert any(line.startswith("failed   raises==1.0") for line in lines)
+    assert "failed[build]: raises==1.0 for native" in lines
+    assert "  first error: RuntimeError: the moon is in the wrong house" in lines
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "error[usage]: nothing to build"),
+        (["six"], "error[bad-requirements]: command line: six is no exact version"),
+        (["six==1.17.0", "--target", "mars"], "error[bad-target]: no such target: 'mars'"),
+        (["six==1.17.0", "--target", "native:/nowhere"], "error[not-an-interpreter]"),
+        (["six==1.17.0", "--target", "native:/bin/ls"], "error[not-an-interpreter]"),
+        (["six==1.17.0", "--target", "macos-12.3-arm64:cp311"], "error[malformed]"),
+        (["six==1.17.0", "--target", "macos-11.0-arm64:cp39999"], "error[malformed]"),
+        (["six==1.17.0", "--channel", "mine"], "error[malformed]: not a channel"),
+        (["six==1.17.0", "--jobs", "0"], "Error: Invalid value for '-j'"),
+        (["-r", "absent.txt"], "error[bad-requirements]: absent.txt: cannot be read"),
+        (["six==1.17.0", "--index-url", "ftp://x"], "failed"),
+    ],
+)
+def test_wrong_usage_is_a_sentence(farm: Farm, arguments: list[str], sentence: str) -> None:
+    code, out, err = farm.say(*arguments)
+    assert sentence in out + err
+    assert code in {1, 2}
+
+
+def test_a_store_that_cannot_be_one_is_said_before_anything_is_built(
+    farm: Farm, pack: Pack
+) -> None:
+    farm.store.mkdir()
+    (farm.store / "letters.txt").write_text("dear")
+    code, _, err = farm.say(pack("pure"))
+    assert code in {2, 3}
+    assert "error[not-a-store]" in err
+    assert [path.name for path in farm.store.iterdir()] == ["letters.txt"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.chdir(tmp_path)
