@@ -10,7 +10,7 @@ BIN := $(abspath $(VENV))/bin
 # A caller's own settings of Python must not reach into the farm's environment.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup run test check format lock clean
+.PHONY: help setup run test corpus check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ run: $(STAMP) ## build real sdists for three targets, then install them with pip
 
 test: $(STAMP) ## run the tests
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup
+
+corpus: $(STAMP) ## hold the verifier to 200 MB of real wheels, fetched once into a cache
+	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup -m corpus tests/corpus
 
 check: $(STAMP) ## lint, format, types, import arrows
 	"$(BIN)/ruff" check .
