@@ -117,11 +117,12 @@ def _counts(outcomes: Sequence[Outcome]) -> Table:
     # What a person copies is folded, never cut short.
     names = [Column(name, overflow="fold") for name in ("target", "fingerprint", "channel")]
     table = Table(*names, *shown)
-    rows = dict.fromkeys((each.target, each.fingerprint, each.channel) for each in outcomes)
-    for row in rows:
-        ends = [o.status for o in outcomes if (o.target, o.fingerprint, o.channel) == row]
-        counts = [str(ends.count(status) or "·") for status in shown]
-        table.add_row(*(escape(cell) for cell in row), *counts)
+    for target in dict.fromkeys(each.target for each in outcomes):
+        ends = [each for each in outcomes if each.target == target]
+        channels = ", ".join(sorted({each.channel for each in ends if each.channel}))
+        counts = [sum(each.status == status for each in ends) for status in shown]
+        cells = (escape(target), ends[0].fingerprint, channels)
+        table.add_row(*cells, *(str(count or "·") for count in counts))
     return table
 
 
