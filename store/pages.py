@@ -113,7 +113,7 @@ def _channel_section(channel: str, indexes: Sequence[IndexSummary]) -> str:
 
 
 def _index_row(index: IndexSummary) -> str:
-    base = f"{quote(index.channel)}/{quote(index.fingerprint, safe='')}"
+    base = f"./{quote(index.channel)}/{quote(index.fingerprint, safe='')}"
     return (
         f"<tr><td><code>{escape(index.fingerprint)}</code></td>"
         f'<td class="n">{index.projects}</td><td class="n">{index.files}</td>'
