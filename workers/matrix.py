@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
+from store.channel import RELEASE
 from workers.outcome import Outcome, Status
 
 _STYLE: Final[dict[Status, str]] = {
@@ -110,6 +111,14 @@ def show_end(console: Console, outcomes: Sequence[Outcome]) -> None:
         if outcome.status in {"refused", "failed", "trouble"}:
             for line in _reason(outcome):
                 console.print(line, soft_wrap=True)
+
+
+def show_how_to_install(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """What to type next, for each channel that got something, by a server or by a folder."""
+    for channel in sorted({each.channel for each in outcomes if each.filename}):
+        option = "" if channel == RELEASE else f" --channel {channel}"
+        line = f'wheelfarm serve & pip install --index-url "$(wheelfarm index-url{option})" NAME'
+        console.print(Text(f"to install from {channel}: {line}"), soft_wrap=True)
 
 
 def _counts(outcomes: Sequence[Outcome]) -> Table:

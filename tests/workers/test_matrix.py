@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from store.verdict import Finding
-from workers.matrix import show_end, watch
+from workers.matrix import show_end, show_how_to_install, watch
 from workers.outcome import Outcome, Status, exit_status
 
 
@@ -64,6 +64,15 @@ def test_the_end_counts_by_target_and_gives_every_reason() -> None:
         "  hint: do it",
         "  log: /l.log",
     ]
+
+
+def test_what_to_type_next_names_the_channel_that_is_not_release() -> None:
+    text = io.StringIO()
+    ends = [outcome(filename="a.whl"), outcome(filename="b.whl", channel="dev/local"), outcome()]
+    show_how_to_install(Console(file=text, width=40), ends)
+    local, release = text.getvalue().splitlines()
+    assert 'index-url --channel dev/local)"' in local
+    assert 'index-url)"' in release
 
 
 @pytest.mark.parametrize(

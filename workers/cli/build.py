@@ -12,7 +12,7 @@ from rich.console import Console
 
 from store.channel import parse_channel
 from store.errors import UsageError
-from workers.matrix import Silent, show_end, watch
+from workers.matrix import Silent, show_end, show_how_to_install, watch
 from workers.outcome import Outcome, exit_status
 from workers.plan import Call
 from workers.requirements import Wanted, WantedFile, read_wanted
@@ -111,6 +111,7 @@ def _visibly(call: Call, settings: Settings, jobs: int) -> list[Outcome]:
     with watch(console, packages, [target.name for target in call.targets]) as watcher:
         outcomes = run(call, settings, processes=jobs, watcher=watcher)
     show_end(console, outcomes)
+    show_how_to_install(console, outcomes)
     return outcomes
 
 
