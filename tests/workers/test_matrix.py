@@ -25,7 +25,8 @@ def outcome(status: Status = "built", **more: object) -> Outcome:
 def shown(*, terminal: bool) -> str:
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=100, color_system=None)
-    with watch(console, ["six==1.0", "x==2"], ["native", "mac[1]"]) as watcher:
+    with watch(console, ["native", "mac[1]"]) as watcher:
+        watcher.planned(["six==1.0", "x==2"])
         watcher.started("x==2", "mac[1]")
         watcher.ended(outcome(filename="six-1.0.whl", seconds=3))
     return text.getvalue()
