@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def label(self) -> str:
-        """What a person calls the package: ``NAME==VERSION``, or the file that could not be read."""
+        """``NAME==VERSION``, or the name of the file that could not be read."""
         return f"{self.package}=={self.version}" if self.version else self.package
 
     def to_json(self) -> dict[str, JSON]:
