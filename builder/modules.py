@@ -39,7 +39,10 @@ _SUFFIXES: Final = (
         r"\.pypy(?P<python>3\d{1,2})-(?P<pp>pp\d+)"
         r"(-(?P<arch>[a-z0-9_]+)-(?P<system>linux-[a-z0-9]+)|-(?P<apple>darwin))?\.so"
     ),
-    re.compile(r"\.cp(?P<python>3\d{1,2})(?P<flags>[a-z]*)-(?P<windows>win32|win_[a-z0-9]+)\.pyd"),
+    re.compile(
+        r"\.cp(?P<python>3\d{1,2})(?P<flags>[a-z]*)-(?P<windows>win32|win_(amd|arm)64)\.pyd"
+    ),
+    re.compile(r"\.pypy(?P<python>3\d{1,2})-(?P<pp>pp\d+)-(?P<windows>win32|win_(amd|arm)64)\.pyd"),
 )
 _FREE: Final[Mapping[str, SuffixKind]] = {
     ".abi3.so": "abi3",
@@ -148,7 +151,6 @@ def python_minor(interpreter: str) -> int | None:
 
 def _versioned(text: str, found: Mapping[str, str | None]) -> Suffix:
     python, flags = found["python"], found.get("flags") or ""
-    arch = found.get("arch")
     pypy = found.get("pp")
     windows = found.get("windows")
     return Suffix(
@@ -157,8 +159,15 @@ def _versioned(text: str, found: Mapping[str, str | None]) -> Suffix:
         interpreter=f"pp{python}" if pypy else f"cp{python}",
         abi=f"pypy{python}_{pypy}" if pypy else f"cp{python}{flags}",
         system="windows" if windows else _libc_of(found.get("system")) or found.get("apple"),
-        arch=_ARCH_WORDS.get(arch, arch) if arch else None,
+        arch=_arch_of(found.get("arch"), windows),
     )
+
+
+def _arch_of(arch: str | None, windows: str | None) -> str | None:
+    """The architecture in a suffix; on Windows it is said by the platform tag itself."""
+    if windows:
+        return next(iter(parse_platform(windows).archs), None)
+    return _ARCH_WORDS.get(arch, arch) if arch else None
 
 
 def _libc_of(system: str | None) -> str | None:

@@ -35,7 +35,9 @@ from builder.checks import (
     serves_target,
     wheel_tags,
     wheel_version,
+    windows_architecture,
     windows_binary,
+    windows_linkage,
 )
 from builder.checks.check import Check
 
@@ -51,12 +53,14 @@ CHECKS: Final[tuple[Check, ...]] = (
     any_wheel.CHECK,
     macho_architecture.CHECK,
     elf_architecture.CHECK,
+    windows_architecture.CHECK,
     entry_point.CHECK,
     import_suffix.CHECK,
     minimum_os.CHECK,
     elf_linkage.CHECK,
     elf_rpath.CHECK,
     libc_floor.CHECK,
+    windows_linkage.CHECK,
     macho_linkage.CHECK,
     code_signature.CHECK,
     executable_stack.CHECK,
