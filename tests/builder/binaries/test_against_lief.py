@@ -183,7 +183,9 @@ def lief_isa_needed(binary: Any) -> str | None:
     for note in binary.notes:
         for prop in getattr(note, "properties", []):
             if enum_name(prop.type) == "X86_ISA":
-                found += [enum_name(isa) for flag, isa in prop.values if enum_name(flag) == "NEEDED"]
+                found += [
+                    enum_name(isa) for flag, isa in prop.values if enum_name(flag) == "NEEDED"
+                ]
     level = max(found, key=ISA_LEVELS.index, default=None)
     return level and f"x86-64-{level.lower()}"
 
