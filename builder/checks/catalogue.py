@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from builder.checks import (
+    abi3_symbols,
     any_wheel,
     built_by,
     code_signature,
@@ -56,6 +57,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     windows_architecture.CHECK,
     entry_point.CHECK,
     import_suffix.CHECK,
+    abi3_symbols.CHECK,
     minimum_os.CHECK,
     elf_linkage.CHECK,
     elf_rpath.CHECK,
