@@ -32,8 +32,16 @@ from packaging.version import InvalidVersion, Version
 from builder.binaries.image import Binary, ElfFile, MachFile
 from builder.binaries.read import looks_like_binary, read_binary
 from builder.errors import BinaryError, RefusedWheelError
+from builder.wheel_file import (
+    FileState,
+    check_unchanged,
+    digest_of_open,
+    open_plain,
+    reopened,
+    state_of,
+)
 from builder.wheel_zip import LIMITS, Archive, Entry, Limits, read_archive, unpacked
-from store.digest import Sha256, sha256_of_file
+from store.digest import Sha256
 from store.errors import MalformedError
 from store.tags import parse_platform, parse_tag_set
 from store.verdict import Finding
@@ -97,6 +105,7 @@ class OpenedWheel:
     filename: str
     sha256: Sha256
     size: int
+    state: FileState
     name: str
     version: str
     build: BuildTag
@@ -145,7 +154,7 @@ class OpenedWheel:
 
     def texts(self, ending: str, budget: int) -> Iterator[tuple[str, bytes]]:
         """Path and bytes of the members whose path ends with `ending`, `budget` bytes in all."""
-        with self.path.open("rb") as file:
+        with reopened(self.path, self.state) as file:
             for entry, offset in read_archive(file).files():
                 if entry.path.endswith(ending) and entry.size <= budget:
                     budget -= entry.size
@@ -153,7 +162,7 @@ class OpenedWheel:
 
     def read(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes of the member `path`, inflated again."""
-        with self.path.open("rb") as file:
+        with reopened(self.path, self.state) as file:
             for entry, offset in read_archive(file).files():
                 if entry.path == path:
                     return _first_bytes(unpacked(file, entry, offset), limit)
@@ -167,16 +176,20 @@ def open_wheel(path: Path, limits: Limits = LIMITS) -> OpenedWheel:
     be read.
     """
     name, version, build, claimed = parse_name(path.name)
-    with path.open("rb") as file:
+    with open_plain(path) as file:
+        state = state_of(file)
         archive = read_archive(file, limits)
         dist_info = _dist_info(archive)
         texts: dict[str, bytes] = {}
         members = {m.path: m for m in _read_members(file, archive, dist_info, texts)}
+        sha256 = digest_of_open(file)
+        check_unchanged(file, state)
     return OpenedWheel(
         path=path,
         filename=path.name,
-        sha256=sha256_of_file(path),
-        size=path.stat().st_size,
+        sha256=sha256,
+        size=state.size,
+        state=state,
         name=name,
         version=version,
         build=build,
