@@ -49,6 +49,7 @@ from store.verdict import Finding
 _HEAD: Final = 8
 _METADATA_FILES: Final = {"METADATA": 8 << 20, "WHEEL": 1 << 20, "RECORD": 64 << 20}
 _HINT_NAME: Final = "a wheel is called NAME-VERSION(-BUILD)-PYTHON-ABI-PLATFORM.whl (PEP 427)"
+_EMPTY_LINE: Final = re.compile(rb"(?<=\n)\r?\n")
 _MAX_NAME: Final = 255
 
 LOADED_MACHO: Final = frozenset({"MH_EXECUTE", "MH_DYLIB", "MH_BUNDLE"})
@@ -142,6 +143,17 @@ class OpenedWheel:
         return tuple((m, m.binary) for m in self.binaries if isinstance(m.binary, ElfFile))
 
     @cached_property
+    def elf_names(self) -> frozenset[str]:
+        """The names under which the wheel's own ELF files can be needed: file names and SONAMEs."""
+        sonames = {file.soname for _, file in self.elf if file.soname}
+        return frozenset(sonames | {member.name for member, _ in self.elf})
+
+    @cached_property
+    def module_like(self) -> tuple[Member, ...]:
+        """The members whose paths end as those of extension modules do."""
+        return tuple(m for m in self.members.values() if m.path.endswith((".so", ".pyd")))
+
+    @cached_property
     def site_paths(self) -> frozenset[str]:
         """Every path below site-packages that the wheel brings."""
         paths = (member.site_path for member in self.members.values())
@@ -150,7 +162,8 @@ class OpenedWheel:
     @cached_property
     def raw_metadata(self) -> Mapping[str, object]:
         """The headers of METADATA that are well-formed, by packaging's names."""
-        return dict(parse_email(self.metadata)[0])
+        # What follows the first empty line is the description: long, and not asked for.
+        return dict(parse_email(_EMPTY_LINE.split(self.metadata, maxsplit=1)[0])[0])
 
     def texts(self, ending: str, budget: int) -> Iterator[tuple[str, bytes]]:
         """Path and bytes of the members whose path ends with `ending`, `budget` bytes in all."""
