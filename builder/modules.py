@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from packaging.tags import Tag
@@ -117,6 +118,7 @@ class ModuleFile:
         )
 
 
+@lru_cache(maxsize=4096)
 def parse_suffix(text: str) -> Suffix | None:
     """What the suffix of an extension module says; None when nothing imports such a file."""
     if text in _FREE:
@@ -135,8 +137,8 @@ def parse_suffix(text: str) -> Suffix | None:
 
 def module_files(wheel: OpenedWheel) -> Iterator[ModuleFile]:
     """Every member whose path the import system would take for an extension module."""
-    for member in wheel.members.values():
-        if member.name.endswith((".so", ".pyd")) and (module := _module_file(member)):
+    for member in wheel.module_like:
+        if module := _module_file(member):
             yield module
 
 

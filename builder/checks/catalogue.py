@@ -74,6 +74,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 OPENING: Final[Mapping[str, str]] = {
+    "readable-file": "The file is a plain file that can be read",
     "wheel-filename": "The file's name is that of a wheel",
     "archive-safety": "The archive shows every reader the same files, and nothing unsafe",
     "dist-info": "There is one .dist-info folder with METADATA, WHEEL and RECORD",
@@ -89,6 +90,9 @@ JUDGING: Final[Mapping[str, str]] = {
     MISNAMED: "A published wheel's build tag is the digest of its content",
 }
 """Codes that the judge itself, and `builder.verify`, give."""
+
+NEVER_WAIVED: Final = frozenset({*OPENING, CRASHED})
+"""Codes after which nothing is known of the wheel, so that no policy may waive them."""
 
 TITLES: Final[Mapping[str, str]] = {
     **OPENING,
