@@ -1,4 +1,4 @@
-"""What LLVM's tools say of a binary: llvm-objdump, llvm-nm and llvm-readelf, their text parsed.
+"""What LLVM's tools say of a binary: llvm-objdump, llvm-nm, llvm-readelf, llvm-readobj, parsed.
 
 Debian has them in its package llvm. ``llvm-objdump --arch=all`` shows every slice of a fat file;
 llvm-otool, whatever it is asked, the first. Fields and words are those of `builder.binaries.image`.
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-TOOLS: Final = ("llvm-objdump", "llvm-nm", "llvm-readelf")
+TOOLS: Final = ("llvm-objdump", "llvm-nm", "llvm-readelf", "llvm-readobj")
 _SECONDS: Final = 300
 _KINDS: Final = {
     "LC_LOAD_DYLIB": "load",
@@ -38,6 +38,7 @@ _MACHINES: Final = {
     "IBM S/390": "s390x",
     "RISC-V": "riscv64",
 }
+_PE_MACHINES: Final = {"I386": "x86", "AMD64": "amd64", "ARM64": "arm64", "ARMNT": "arm"}
 _SYMBOL: Final = re.compile(
     r" *\d+: [0-9a-f]+ +\S+ (?P<kind>\S+) +(?P<bind>\S+) +(?P<seen>\S+) +"
     r"(?:\[.*?\] +)?(?P<at>\S+) (?P<name>\S+)"
@@ -75,6 +76,22 @@ def elf(path: Path) -> dict[str, Any]:
         "executable_stack": stack is not None and "E" in stack[1],
         **_search_paths(text),
         **_elf_symbols(text),
+    }
+
+
+def pe(path: Path) -> dict[str, Any]:
+    """Fields of `PeFile`, of the PE file at `path`."""
+    text = _run("llvm-readobj", "--file-headers", "--coff-imports", "--coff-exports", path)
+    machine = _after(text, r"^  Machine: IMAGE_FILE_MACHINE_(\w+)") or ""
+    now, delayed = _imports(text, "Import"), _imports(text, "DelayImport")
+    return {
+        "arch": _PE_MACHINES[machine],
+        "filetype": "DLL" if "    IMAGE_FILE_DLL (" in text else "EXE",
+        "dependencies": [name for name, _ in now],
+        "delayed": [name for name, _ in delayed],
+        "exports": set(re.findall(r"^Export \{\n.*\n  Name: (\S+)$", text, re.MULTILINE)),
+        "undefined": {symbol for _, symbols in [*now, *delayed] for symbol in symbols},
+        "managed": "CLRRuntimeHeaderSize: 0x0\n" not in text,
     }
 
 
@@ -139,6 +156,21 @@ def _mach_symbols(table: str, trie: str) -> dict[str, Any]:
     }
 
 
+# --- PE ----------------------------------------------------------------------------------------
+
+
+def _imports(text: str, kind: str) -> list[tuple[str, list[str]]]:
+    """Each DLL with the symbols that are asked of it; one asked for by number is DLL#NUMBER."""
+    blocks = re.findall(rf"^{kind} \{{\n(.*?)^\}}$", text, re.MULTILINE | re.DOTALL)
+    return [_import(block) for block in blocks]
+
+
+def _import(block: str) -> tuple[str, list[str]]:
+    library = _after(block, r"^  Name: (.*)$") or ""
+    symbols = re.findall(r"Symbol: (.*) \((\d+)\)$", block, re.MULTILINE)
+    return library, [name or f"{library}#{number}" for name, number in symbols]
+
+
 # --- ELF ---------------------------------------------------------------------------------------
 
 
@@ -166,15 +198,17 @@ def _version_needs(text: str) -> dict[str, set[str]]:
 
 def _elf_symbols(text: str) -> dict[str, set[str]]:
     symbols = list(_global_symbols(text))
+    undefined = {(name, bind) for name, bind, at, _ in symbols if at == "UND"}
     return {
-        "exports": {name for name, at, seen in symbols if at != "UND" and seen in _VISIBLE},
-        "undefined": {name for name, at, _ in symbols if at == "UND"},
+        "exports": {name for name, _, at, seen in symbols if at != "UND" and seen in _VISIBLE},
+        "undefined": {name for name, _ in undefined},
+        "weak": {name for name, bind in undefined if bind == "WEAK"},
     }
 
 
-def _global_symbols(text: str) -> Iterator[tuple[str, str, str]]:
-    """Name without version, section and visibility of the dynamic symbols that are not local."""
+def _global_symbols(text: str) -> Iterator[tuple[str, str, str, str]]:
+    """Name without version, binding, section and visibility of dynamic symbols, not local ones."""
     for line in text.partition("\nSymbol table '.dynsym'")[2].splitlines():
         found = _SYMBOL.fullmatch(line)
         if found and found["bind"] != "LOCAL" and found["kind"] not in {"SECTION", "FILE"}:
-            yield found["name"].partition("@")[0], found["at"], found["seen"]
+            yield found["name"].partition("@")[0], found["bind"], found["at"], found["seen"]
