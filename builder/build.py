@@ -157,7 +157,7 @@ def _finished(
         built_sha256=built.sha256,
         log_sha256=sha256_of_file(prepared.log),
         log_size=prepared.log.stat().st_size,
-        proof="statically-verified",
+        proof=verified.proof,
         findings=verified.findings,
         environment=environment,
     )

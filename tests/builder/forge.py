@@ -72,6 +72,14 @@ def dylib(
     return mach(arch, minimum, ("helper",), flags=flags)
 
 
+def calling(*symbols: str, weak: tuple[str, ...] = ()) -> str:
+    """C that asks for `symbols`, and for `weak` ones if they are there."""
+    strong = [f"extern void {name}();" for name in symbols]
+    perhaps = [f"extern void {name}() __attribute__((weak, weak_import));" for name in weak]
+    calls = "".join(f"((void (*)(void)){name})();" for name in (*symbols, *weak))
+    return "\n".join([*strong, *perhaps, f"void use(void) {{ {calls} }}", ""])
+
+
 def fat(*slices: bytes) -> bytes:
     """A fat Mach-O file of thin ones."""
     header = struct.pack(">2I", 0xCAFEBABE, len(slices))

@@ -9,30 +9,22 @@ import pytest
 
 from builder.checks.context import Context
 from builder.judge import judge
-from tests.builder.forge import elf, errors, fat, mach, names, only, verdict_of, wheel
+from tests.builder.forge import calling, elf, errors, fat, mach, names, only, verdict_of, wheel
 
 _ARM = "macosx_11_0_arm64"
 _MANY = "manylinux_2_17_x86_64"
 _ABI3 = "p/m.abi3.so"
 
 
-def _calling(*symbols: str, weak: tuple[str, ...] = ()) -> str:
-    """C that asks for `symbols`, and for `weak` ones if they are there."""
-    strong = [f"extern void {name}(void);" for name in symbols]
-    perhaps = [f"extern void {name}(void) __attribute__((weak, weak_import));" for name in weak]
-    calls = "".join(f"{name}();" for name in (*symbols, *weak))
-    return "\n".join([*strong, *perhaps, f"void use(void) {{ {calls} }}", ""])
-
-
 @cache
 def _mach(*symbols: str, weak: tuple[str, ...] = (), arch: str = "arm64") -> bytes:
     minimum = "11.0" if arch == "arm64" else "10.13"
-    return mach(arch, minimum, body=_calling(*symbols, weak=weak))
+    return mach(arch, minimum, body=calling(*symbols, weak=weak))
 
 
 @cache
 def _elf(*symbols: str, weak: tuple[str, ...] = ()) -> bytes:
-    return elf(body=_calling(*symbols, weak=weak))
+    return elf(body=calling(*symbols, weak=weak))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +73,7 @@ def test_one_slice_with_a_newer_symbol_raises_the_tag(tmp_path: Path) -> None:
     assert only(judgement, "abi3-symbols").slice == "arm64"
 
 
-@pytest.mark.parametrize("symbol", ["_PyObject_GetDictPtr", "PyUnicode_AsUTF8", "_Py_RefTotal"])
+@pytest.mark.parametrize("symbol", ["_PyObject_GetDictPtr", "PyUnicode_AsUTF8"])
 def test_a_symbol_outside_the_stable_abi_is_for_its_builder_alone(
     tmp_path: Path, symbol: str
 ) -> None:
@@ -92,6 +84,11 @@ def test_a_symbol_outside_the_stable_abi_is_for_its_builder_alone(
     assert (finding.evidence["symbols"], finding.evidence["count"]) == ([symbol], 1)
     known = judge(path, Context(built_by="cp311"))
     assert (known.verdict, names(known)) == ("retag", {f"cp311-cp311-{_ARM}"})
+
+
+def test_a_symbol_of_debug_builds_is_outside_the_stable_abi(tmp_path: Path) -> None:
+    judgement = verdict_of(tmp_path, f"p-1.0-cp38-abi3-{_MANY}.whl", {_ABI3: _elf("_Py_RefTotal")})
+    assert only(judgement, "abi3-symbols").evidence["symbols"] == ["_Py_RefTotal"]
 
 
 def test_a_builder_outside_the_claim_proves_nothing(tmp_path: Path) -> None:
