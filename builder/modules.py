@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from packaging.tags import Tag
@@ -39,7 +40,10 @@ _SUFFIXES: Final = (
         r"\.pypy(?P<python>3\d{1,2})-(?P<pp>pp\d+)"
         r"(-(?P<arch>[a-z0-9_]+)-(?P<system>linux-[a-z0-9]+)|-(?P<apple>darwin))?\.so"
     ),
-    re.compile(r"\.cp(?P<python>3\d{1,2})(?P<flags>[a-z]*)-(?P<windows>win32|win_[a-z0-9]+)\.pyd"),
+    re.compile(
+        r"\.cp(?P<python>3\d{1,2})(?P<flags>[a-z]*)-(?P<windows>win32|win_(amd|arm)64)\.pyd"
+    ),
+    re.compile(r"\.pypy(?P<python>3\d{1,2})-(?P<pp>pp\d+)-(?P<windows>win32|win_(amd|arm)64)\.pyd"),
     # CPython 3.15 put the platform into these too (python/cpython issue 122931).
     re.compile(
         r"\.(?P<stable>abi3t?)"
@@ -114,6 +118,7 @@ class ModuleFile:
         )
 
 
+@lru_cache(maxsize=4096)
 def parse_suffix(text: str) -> Suffix | None:
     """What the suffix of an extension module says; None when nothing imports such a file."""
     if text in _FREE:
@@ -132,8 +137,8 @@ def parse_suffix(text: str) -> Suffix | None:
 
 def module_files(wheel: OpenedWheel) -> Iterator[ModuleFile]:
     """Every member whose path the import system would take for an extension module."""
-    for member in wheel.members.values():
-        if member.name.endswith((".so", ".pyd")) and (module := _module_file(member)):
+    for member in wheel.module_like:
+        if module := _module_file(member):
             yield module
 
 
@@ -163,7 +168,6 @@ def python_minor(interpreter: str) -> int | None:
 
 def _versioned(text: str, found: Mapping[str, str | None]) -> Suffix:
     python, flags = found["python"], found.get("flags") or ""
-    arch = found.get("arch")
     pypy = found.get("pp")
     windows = found.get("windows")
     return Suffix(
@@ -172,17 +176,23 @@ def _versioned(text: str, found: Mapping[str, str | None]) -> Suffix:
         interpreter=f"pp{python}" if pypy else f"cp{python}",
         abi=f"pypy{python}_{pypy}" if pypy else f"cp{python}{flags}",
         system="windows" if windows else _libc_of(found.get("system")) or found.get("apple"),
-        arch=_ARCH_WORDS.get(arch, arch) if arch else None,
+        arch=_arch_of(found.get("arch"), windows),
     )
 
 
+def _arch_of(arch: str | None, windows: str | None) -> str | None:
+    """The architecture in a suffix; on Windows it is said by the platform tag itself."""
+    if windows:
+        return next(iter(parse_platform(windows).archs), None)
+    return _ARCH_WORDS.get(arch, arch) if arch else None
+
+
 def _stable(text: str, found: Mapping[str, str | None]) -> Suffix:
-    arch = found["arch"]
     return Suffix(
         text=text,
         kind="abi3t" if found["stable"] == "abi3t" else "abi3",
         system=_libc_of(found["system"]) or found["apple"],
-        arch=_ARCH_WORDS.get(arch, arch) if arch else None,
+        arch=_arch_of(found["arch"], None),
         since=_FIRST_ABI3T,
     )
 

@@ -1,4 +1,4 @@
-"""What the readers give: one record for a Mach-O file and its slices, one for an ELF file.
+"""What the readers give: records of a Mach-O file and its slices, of an ELF file, of a PE file.
 
 Symbols are given as C sees them: a Mach-O name without its leading underscore.
 """
@@ -84,4 +84,26 @@ class ElfFile:
     executable_stack: bool
 
 
-Binary = MachFile | ElfFile
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeFile:
+    """A PE file: a DLL (a .pyd is one) or a program for Windows.
+
+    `arch` is in the words of `store.tags.WindowsPlatform`: ``x86``, ``amd64``, ``arm64``; or
+    ``arm64ec`` (code for ARM that emulated amd64 programs load), ``arm``, ``machine-0xNNNN``.
+    `dependencies` are the DLLs that the loader opens, `delayed` those that are opened on first use;
+    names as they stand, whatever their case. `undefined` are imported symbols; one that is asked
+    for by number is ``DLL#NUMBER``. `managed` is true of a .NET assembly.
+    """
+
+    arch: str
+    machine: int
+    bits: Literal[32, 64]
+    filetype: Literal["DLL", "EXE"]
+    dependencies: tuple[str, ...]
+    delayed: tuple[str, ...]
+    exports: frozenset[str]
+    undefined: frozenset[str]
+    managed: bool
+
+
+Binary = MachFile | ElfFile | PeFile

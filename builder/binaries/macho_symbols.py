@@ -100,36 +100,43 @@ def _read_trie(trie: Region) -> list[str]:
     Raises BinaryError for a cycle, for a node that has two parents, and for what leaves the trie.
     """
     try:
-        names = list(_walk(trie, bytes(trie.view))) if trie.size else []
+        names = _walk(trie, bytes(trie.view)) if trie.size else []
     except (IndexError, ValueError):
         raise trie.error("the export trie leads out of its bytes", 0) from None
     return b"\0".join(names).decode("utf-8", "backslashreplace").split("\0") if names else []
 
 
-def _walk(trie: Region, data: bytes) -> Iterator[bytes]:
-    seen = {0}
-    todo = [(0, b"")]
+def _walk(trie: Region, data: bytes) -> list[bytes]:
+    """The name at each node that exports one. Raises IndexError or ValueError outside of `data`.
+
+    A third of the time for a library with many exports is spent here, so it calls little.
+    """
+    names, seen, todo = [], {0}, [(0, b"")]
     while todo:
         node, prefix = todo.pop()
-        size, start = _uleb(data, node)
+        size, at = (data[node], node + 1) if data[node] < 0x80 else _uleb(data, node)
         if size and prefix:
-            yield prefix
-        for edge, child in _children(data, start + size):
-            if child in seen:
-                raise trie.error("a node of the export trie is reached twice", child)
-            seen.add(child)
-            trie.spend(STEP + len(prefix) + len(edge), node)
-            todo.append((child, prefix + edge))
+            names.append(prefix)
+        count, at = data[at + size], at + size + 1
+        cost, longer = 0, []
+        for _ in range(count):
+            end = data.index(0, at)
+            child, after = _uleb(data, end + 1)
+            longer.append((child, at, end))
+            cost += STEP + len(prefix) + end - at
+            at = after
+        trie.spend(cost, node)
+        _check_new(trie, seen, [child for child, _, _ in longer])
+        todo += [(child, prefix + data[at:end]) for child, at, end in longer]
+    return names
 
 
-def _children(data: bytes, offset: int) -> Iterator[tuple[bytes, int]]:
-    """Edge and node of each child. Raises IndexError or ValueError outside of `data`."""
-    count, offset = data[offset], offset + 1
-    for _ in range(count):
-        end = data.index(0, offset)
-        child, after = _uleb(data, end + 1)
-        yield data[offset:end], child
-        offset = after
+def _check_new(trie: Region, seen: set[int], nodes: list[int]) -> None:
+    """Add `nodes` to those that were reached; each is reached once."""
+    before = len(seen)
+    seen.update(nodes)
+    if len(seen) != before + len(nodes):
+        raise trie.error("a node of the export trie is reached twice", nodes[0])
 
 
 def _uleb(data: bytes, offset: int) -> tuple[int, int]:
@@ -137,6 +144,8 @@ def _uleb(data: bytes, offset: int) -> tuple[int, int]:
 
     Raises IndexError outside of `data`, ValueError for a longer one.
     """
+    if data[offset] < 0x80:
+        return data[offset], offset + 1
     value = 0
     for shift in range(0, 70, 7):
         byte = data[offset]

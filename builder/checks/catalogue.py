@@ -37,7 +37,9 @@ from builder.checks import (
     serves_target,
     wheel_tags,
     wheel_version,
+    windows_architecture,
     windows_binary,
+    windows_linkage,
 )
 from builder.checks.check import Check
 
@@ -53,6 +55,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     any_wheel.CHECK,
     macho_architecture.CHECK,
     elf_architecture.CHECK,
+    windows_architecture.CHECK,
     entry_point.CHECK,
     import_suffix.CHECK,
     abi3_symbols.CHECK,
@@ -60,6 +63,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     elf_linkage.CHECK,
     elf_rpath.CHECK,
     libc_floor.CHECK,
+    windows_linkage.CHECK,
     macho_linkage.CHECK,
     link_symbols.CHECK,
     code_signature.CHECK,
@@ -72,6 +76,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 OPENING: Final[Mapping[str, str]] = {
+    "readable-file": "The file is a plain file that can be read",
     "wheel-filename": "The file's name is that of a wheel",
     "archive-safety": "The archive shows every reader the same files, and nothing unsafe",
     "dist-info": "There is one .dist-info folder with METADATA, WHEEL and RECORD",
@@ -87,6 +92,9 @@ JUDGING: Final[Mapping[str, str]] = {
     MISNAMED: "A published wheel's build tag is the digest of its content",
 }
 """Codes that the judge itself, and `builder.verify`, give."""
+
+NEVER_WAIVED: Final = frozenset({*OPENING, CRASHED})
+"""Codes after which nothing is known of the wheel, so that no policy may waive them."""
 
 TITLES: Final[Mapping[str, str]] = {
     **OPENING,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.binaries.fat import merge_slices
+from tests.builder.forge import pe
 
 SOURCE = """
 extern int PyModule_Create2(void *, int);
@@ -99,6 +100,16 @@ def elf_versioned(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture(scope="session")
+def pe_amd64() -> bytes:
+    return pe("amd64", ("PyInit_spam", "more"), ("python311.dll", "user32.dll"), delayed=("z.dll",))
+
+
+@pytest.fixture(scope="session")
+def pe_x86() -> bytes:
+    return pe("x86", ("PyInit_spam",), ("python311.dll",))
+
+
+@pytest.fixture(scope="session")
 def elf_level(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A library that says it needs x86-64-v3."""
     folder = tmp_path_factory.mktemp("isa")
@@ -111,6 +122,7 @@ def elf_level(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 SHAPES = (
     *("mach_arm64", "mach_x86_64", "mach_object"),
     *("elf_x86_64", "elf_object", "elf_arm", "elf_s390x", "elf_versioned", "elf_level"),
+    *("pe_amd64", "pe_x86"),
 )
 
 

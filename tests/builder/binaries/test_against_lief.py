@@ -16,7 +16,7 @@ from typing import Any
 import lief
 import pytest
 
-from builder.binaries.image import ElfFile, MachFile, MachSlice
+from builder.binaries.image import ElfFile, MachFile, MachSlice, PeFile
 from builder.binaries.read import looks_like_binary, read_binary
 
 # Unknown CPUs and damaged side tables are told on stderr, file after file.
@@ -55,6 +55,9 @@ ELF_ARCHES = {
 }
 EM_X86_64 = 62
 EM_RISCV = 243
+PE_ARCHES = {"I386": "x86", "AMD64": "amd64", "ARM64": "arm64"}
+PE_DLL = lief.PE.Header.CHARACTERISTICS.DLL
+PE_CLR = lief.PE.DataDirectory.TYPES.CLR_RUNTIME_HEADER
 ISA_LEVELS = ["BASELINE", "V2", "V3", "V4"]
 
 
@@ -208,6 +211,32 @@ def our_elf(file: ElfFile) -> dict[str, object]:
     }
 
 
+def lief_pe(binary: Any) -> dict[str, object]:
+    delayed = list(binary.delay_imports)
+    names = binary.get_export().entries if binary.has_exports else []
+    return {
+        "arch": PE_ARCHES[enum_name(binary.header.machine)],
+        "filetype": "DLL" if binary.header.has_characteristic(PE_DLL) else "EXE",
+        "dependencies": [one.name for one in binary.imports],
+        "delayed": [one.name for one in delayed],
+        "exports": {entry.name for entry in names if entry.name},
+        "undefined": {
+            f"{one.name}#{entry.ordinal}" if entry.is_ordinal else entry.name
+            for one in [*binary.imports, *delayed]
+            for entry in one.entries
+        },
+        "managed": binary.data_directory(PE_CLR).size > 0,
+    }
+
+
+def our_pe(file: PeFile) -> dict[str, object]:
+    same = ("arch", "filetype", "exports", "undefined", "managed")
+    return {name: getattr(file, name) for name in same} | {
+        "dependencies": list(file.dependencies),
+        "delayed": list(file.delayed),
+    }
+
+
 def compare(name: str, data: bytes) -> None:
     """Fail on the first field in which the two readers differ."""
     ours = read_binary(data)
@@ -217,6 +246,8 @@ def compare(name: str, data: bytes) -> None:
         theirs = [lief_slice(fat.at(place)) for place in range(fat.size)]
         assert len(theirs) == len(ours.slices), name
         pairs = [(our_slice(s), t) for s, t in zip(ours.slices, theirs, strict=True)]
+    elif isinstance(ours, PeFile):
+        pairs = [(our_pe(ours), lief_pe(lief.PE.parse(list(data))))]
     else:
         assert isinstance(ours, ElfFile), name
         pairs = [(our_elf(ours), lief_elf(lief.ELF.parse(list(data))))]
