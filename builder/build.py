@@ -126,6 +126,7 @@ def context_of(request: BuildRequest, attempted: frozenset[str] = frozenset()) -
         built_by=target.interpreter.python_tag,
         libpython_name=target.build.libpython_name if target.build else None,
         libpython_folder=str(folder) if (folder := request.toolchain.libpython_folder) else None,
+        isa=target.isa,
         portable=target.build is None,
         expected_modules={reason: names for reason, names in expected.items() if names},
         external_libraries=recipe.external_libraries,

@@ -9,7 +9,18 @@ import pytest
 
 from builder.checks.context import Context
 from builder.judge import judge
-from tests.builder.forge import calling, elf, errors, fat, mach, names, only, verdict_of, wheel
+from tests.builder.forge import (
+    calling,
+    elf,
+    errors,
+    fat,
+    mach,
+    names,
+    only,
+    pe,
+    verdict_of,
+    wheel,
+)
 
 _ARM = "macosx_11_0_arm64"
 _MANY = "manylinux_2_17_x86_64"
@@ -146,3 +157,21 @@ def test_a_suffix_with_a_platform_begins_with_its_first_interpreter(tmp_path: Pa
     assert only(judgement, "import-suffix").evidence["suffix"] == ".abi3-x86_64-linux-gnu.so"
     wrong = {"p/m.abi3-aarch64-linux-gnu.so": elf()}
     assert verdict_of(tmp_path, f"p-1.0-cp315-abi3-{_MANY}.whl", wrong).verdict == "reject"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "holds"),
+    [
+        ("PyErr_SetFromWindowsErr", "cp38-abi3"),
+        ("PyBuffer_Release", "cp311-abi3"),
+        ("_PyObject_GetDictPtr", None),
+    ],
+)
+def test_the_stable_abi_of_windows(tmp_path: Path, symbol: str, holds: str | None) -> None:
+    data = pe(imports=("python3.dll",), symbols=(symbol,))
+    judgement = verdict_of(tmp_path, "p-1.0-cp38-abi3-win_amd64.whl", {"p/m.pyd": data})
+    assert names(judgement) == ({f"{holds}-win_amd64"} if holds else set())
+    if holds != "cp38-abi3":
+        finding = only(judgement, "abi3-symbols")
+        assert (finding.member, finding.slice) == ("p/m.pyd", "amd64")
+        assert symbol in dict.fromkeys(finding.evidence["symbols"])  # type: ignore[arg-type]
