@@ -109,10 +109,11 @@ def _all_found(wheel: OpenedWheel, tag: Tag) -> bool:
 
 
 def _links(wheel: OpenedWheel, tag: Tag, platform: MacPlatform) -> Iterator[_Links]:
+    inside = {arch: _inside(wheel, arch) for arch in platform.archs}
     for member, part in _slices(wheel, tag, platform):
         left = part.undefined - _at(part, platform)
         newer = _newer(part, left)
-        outside = _outside(wheel, part)
+        outside = _outside(part, inside[part.arch])
         left -= newer.keys() | _brought(wheel, part, left)
         states = {name: _state(name, tag, part, outside) for name in left}
         yield _Links(
@@ -161,28 +162,34 @@ def _brought(wheel: OpenedWheel, part: MachSlice, names: frozenset[str]) -> froz
     return frozenset().union(*exports)
 
 
-def _outside(wheel: OpenedWheel, part: MachSlice) -> tuple[str, ...]:
+def _inside(wheel: OpenedWheel, arch: str) -> dict[str, MachSlice]:
+    """File name -> the slice for `arch` of each Mach-O file of the wheel."""
+    return {
+        member.name: part
+        for member, file in wheel.mach
+        for part in file.slices
+        if part.arch == arch
+    }
+
+
+def _outside(part: MachSlice, inside: Mapping[str, MachSlice]) -> tuple[str, ...]:
     """The libraries, neither the wheel's nor libSystem, that the slice may get symbols from.
 
-    What a library of the wheel passes on (LC_REEXPORT_DYLIB) counts as well.
+    A symbol that was left to dyld (``-undefined dynamic_lookup``) is looked for in all that is
+    loaded, so what the wheel's own libraries load counts as well.
     """
-    inside = {member.name for member, _ in wheel.mach}
-    passed = (
-        dependency.name
-        for _, file in wheel.mach
-        for other in file.slices
-        for dependency in other.dependencies
-        if dependency.kind == "reexport"
-    )
-    names = {dependency.name for dependency in part.dependencies} | set(passed)
+    found, seen = set[str](), set[str]()
+    todo = [part]
+    while todo:
+        for dependency in todo.pop().dependencies:
+            base = dependency.name.rpartition("/")[2]
+            if base not in inside:
+                found.add(dependency.name)
+            elif base not in seen:
+                seen.add(base)
+                todo.append(inside[base])
     return tuple(
-        sorted(
-            name
-            for name in names
-            if name.rpartition("/")[2] not in inside
-            and not name.startswith(_LIBSYSTEM)
-            and not is_python_on_mac(name)
-        )
+        sorted(n for n in found if not n.startswith(_LIBSYSTEM) and not is_python_on_mac(n))
     )
 
 

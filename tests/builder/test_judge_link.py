@@ -128,6 +128,25 @@ def test_a_library_without_a_list_may_have_what_it_is_named_for(
     assert finding.evidence["symbols"] == list(symbols)
 
 
+def test_what_the_wheel_s_own_library_loads_is_loaded_too(tmp_path: Path) -> None:
+    """pygame leaves symbols of AppKit to dyld, and SDL loads AppKit."""
+    appkit = dylib("/System/Library/Frameworks/AppKit.framework/AppKit")
+    sdl = mach(
+        "arm64", "11.0", ("SDL_Init",),
+        flags=("-shared", "-Wl,-install_name,@loader_path/libSDL.dylib"),
+        libraries=(("appkit.dylib", appkit),),
+    )  # fmt: skip
+    body = calling("NSApplicationLoad")
+    members = {
+        _M: mach("arm64", body=body, libraries=(("libSDL.dylib", sdl),)),
+        "p/libSDL.dylib": sdl,
+    }
+    judgement = verdict_of(tmp_path, _NAME, members)
+    assert (judgement.verdict, only(judgement, "link-symbols").severity) == ("accept", "note")
+    members[_M] = mach("arm64", body=body)
+    assert errors(verdict_of(tmp_path, _NAME, members)) == {"link-symbols"}
+
+
 def test_core_foundation_comes_with_the_interpreter(tmp_path: Path) -> None:
     judgement = verdict_of(tmp_path, _NAME, {_M: _mach("CFBundleGetMainBundle")})
     assert (judgement.verdict, only(judgement, "link-symbols").severity) == ("accept", "note")
