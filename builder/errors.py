@@ -6,7 +6,7 @@ exception; these are for input that cannot be used at all, and for trouble with 
 
 from __future__ import annotations
 
-from store.errors import FARM_TROUBLE, REFUSED, UsageError, WheelfarmError
+from store.errors import FARM_TROUBLE, REFUSED, MalformedError, UsageError, WheelfarmError
 from store.verdict import Finding
 
 
@@ -46,6 +46,12 @@ class RefusedWheelError(ArchiveError):
     def __init__(self, findings: tuple[Finding, ...]) -> None:
         super().__init__(findings[0].message, hint=findings[0].hint)
         self.findings = findings
+
+
+class VerifyPolicyError(MalformedError):
+    """A ``--policy`` file is malformed, empty, or names a check that does not exist."""
+
+    code = "bad-policy"
 
 
 class InterpreterError(UsageError):

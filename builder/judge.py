@@ -13,8 +13,9 @@ from builder.checks.catalogue import CHECKS, CRASHED, INEXPRESSIBLE
 from builder.checks.check import Check, Narrow, Ruling
 from builder.checks.context import Context
 from builder.errors import RefusedWheelError
+from builder.policy import NO_POLICY, Policy, policy_for, weigh
 from builder.wheel import OpenedWheel, open_wheel
-from store.digest import sha256_of_file
+from builder.wheel_file import digest_of_plain
 from store.errors import MalformedError
 from store.tags import tag_set_text
 from store.verdict import Finding, Judgement, Verdict
@@ -26,6 +27,16 @@ _P = ParamSpec("_P")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """What is judged, by which checks, and what a person decided about their findings."""
+
+    wheel: OpenedWheel
+    context: Context
+    checks: tuple[Check, ...]
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Weighed:
     """What is left of the claimed tags, and why; `fatal` when a check crashed on the way."""
 
@@ -33,7 +44,13 @@ class _Weighed:
     findings: tuple[Finding, ...]
 
 
-def judge(path: Path, context: Context = _NOTHING, checks: tuple[Check, ...] = CHECKS) -> Judgement:
+def judge(
+    path: Path,
+    context: Context = _NOTHING,
+    checks: tuple[Check, ...] = CHECKS,
+    *,
+    policy: Policy = NO_POLICY,
+) -> Judgement:
     """The verdict on the wheel at `path`. Raises OSError when the file cannot be read.
 
     A file that is no wheel at all is rejected, with a finding.
@@ -43,27 +60,34 @@ def judge(path: Path, context: Context = _NOTHING, checks: tuple[Check, ...] = C
     except RefusedWheelError as refusal:
         return Judgement(
             filename=path.name,
-            sha256=sha256_of_file(path),
+            sha256=digest_of_plain(path),
             verdict="reject",
             tags=frozenset(),
             findings=refusal.findings,
         )
-    return judge_opened(wheel, context, checks)
+    return judge_opened(wheel, context, checks, policy=policy)
 
 
 def judge_opened(
-    wheel: OpenedWheel, context: Context = _NOTHING, checks: tuple[Check, ...] = CHECKS
+    wheel: OpenedWheel,
+    context: Context = _NOTHING,
+    checks: tuple[Check, ...] = CHECKS,
+    *,
+    policy: Policy = NO_POLICY,
 ) -> Judgement:
     """The verdict on a wheel that is open.
 
-    Raises ValueError for an empty tuple of checks: nothing asked is nothing proved.
+    `policy` weighs every finding before it counts. Raises ValueError for an empty tuple of checks:
+    nothing asked is nothing proved.
     """
     if not checks:
         raise ValueError("a wheel is judged by at least one check")
-    found = _found(wheel, context, checks)
-    weighed = _weighed(wheel, context, checks)
-    found += _concluded(wheel, weighed.tags, context, checks)
-    verdict = _verdict(wheel, weighed, found, {check.code for check in checks if check.mended})
+    fitting = policy_for(policy, wheel.filename)
+    case = _Case(wheel=wheel, context=context, checks=checks, policy=fitting)
+    found = _found(case)
+    weighed = _weighed(case)
+    found += _concluded(case, weighed.tags)
+    verdict = _verdict(case, weighed, found)
     return Judgement(
         filename=wheel.filename,
         sha256=wheel.sha256,
@@ -73,61 +97,74 @@ def judge_opened(
     )
 
 
-def _verdict(
-    wheel: OpenedWheel, weighed: _Weighed, found: list[Finding], mended: set[str]
-) -> Verdict:
+def _verdict(case: _Case, weighed: _Weighed, found: list[Finding]) -> Verdict:
     """An error that writing afresh does not mend refuses; so does having no tag left."""
+    mended = {check.code for check in case.checks if check.mended}
     errors = {finding.check for finding in found if finding.severity == "error"}
     crashed = any(finding.check == CRASHED for finding in weighed.findings)
     if errors - mended or crashed or not weighed.tags:
         return "reject"
-    return "retag" if errors or weighed.tags != wheel.claimed else "accept"
+    return "retag" if errors or weighed.tags != case.wheel.claimed else "accept"
 
 
-def _found(wheel: OpenedWheel, context: Context, checks: tuple[Check, ...]) -> list[Finding]:
+def _found(case: _Case) -> list[Finding]:
     findings: list[Finding] = []
-    for check in checks:
+    for check in case.checks:
         if check.find is not None:
-            findings += _guarded(check, check.find, wheel, context)
+            findings += _guarded(check, case.policy, check.find, case.wheel, case.context)
     return findings
 
 
-def _concluded(
-    wheel: OpenedWheel, tags: frozenset[Tag], context: Context, checks: tuple[Check, ...]
-) -> list[Finding]:
+def _concluded(case: _Case, tags: frozenset[Tag]) -> list[Finding]:
     findings: list[Finding] = []
-    for check in checks:
+    for check in case.checks:
         if tags and check.conclude is not None:
-            findings += _guarded(check, check.conclude, wheel, tags, context)
+            look = check.conclude
+            findings += _guarded(check, case.policy, look, case.wheel, tags, case.context)
     return findings
 
 
-def _weighed(wheel: OpenedWheel, context: Context, checks: tuple[Check, ...]) -> _Weighed:
+def _weighed(case: _Case) -> _Weighed:
     """The claimed tags, narrowed by every check until no check narrows them further."""
-    tags = wheel.claimed
+    tags = case.wheel.claimed
     findings: list[Finding] = []
     for _ in range(_ROUNDS):
         before = tags
-        for check in checks:
-            ruling = _narrowed(wheel, tags, context, check)
+        for check in case.checks:
+            ruling = _narrowed(case, tags, check)
             tags = ruling.tags
             findings += ruling.findings
         if tags in (before, frozenset()):
             break
     kept, note = _expressible(tags)
-    return _Weighed(tags=kept, findings=(*findings, *note))
+    dropping = _under_policy(case.policy, Ruling(tags=kept, findings=note), kept)
+    return _Weighed(tags=dropping.tags, findings=(*findings, *dropping.findings))
 
 
-def _narrowed(wheel: OpenedWheel, tags: frozenset[Tag], context: Context, check: Check) -> Ruling:
+def _narrowed(case: _Case, tags: frozenset[Tag], check: Check) -> Ruling:
     if check.narrow is None:
         return Ruling(tags=tags)
-    rulings = [
-        _guarded_narrow(check, check.narrow, wheel, tag, context) for tag in sorted(tags, key=str)
-    ]
+    rulings = [_guarded_narrow(case, check, check.narrow, tag) for tag in sorted(tags, key=str)]
     return Ruling(
         tags=frozenset().union(*(ruling.tags for ruling in rulings)),
         findings=tuple(finding for ruling in rulings for finding in ruling.findings),
     )
+
+
+def _under_policy(policy: Policy, ruling: Ruling, asked: frozenset[Tag]) -> Ruling:
+    """`ruling` on the tags `asked`, its findings weighed by the policy, its tags following them.
+
+    When every error is waived the tags stand as they were; while one is not, the narrower tags do.
+    What the policy raised to an error leaves no tag.
+    """
+    findings = tuple(weigh(policy, finding) for finding in ruling.findings)
+    pairs = list(zip(ruling.findings, findings, strict=True))
+    if any(new.severity == "error" and old.severity != "error" for old, new in pairs):
+        return Ruling(tags=frozenset(), findings=findings)
+    were = [new for old, new in pairs if old.severity == "error"]
+    if were and all(new.severity != "error" for new in were):
+        return Ruling(tags=asked, findings=findings)
+    return Ruling(tags=ruling.tags, findings=findings)
 
 
 def _expressible(tags: frozenset[Tag]) -> tuple[frozenset[Tag], tuple[Finding, ...]]:
@@ -162,20 +199,27 @@ def _dropped(tags: frozenset[Tag]) -> Finding:
 
 
 def _guarded(
-    check: Check, look: Callable[_P, Iterable[Finding]], *args: _P.args, **kwargs: _P.kwargs
+    check: Check,
+    policy: Policy,
+    look: Callable[_P, Iterable[Finding]],
+    *args: _P.args,
+    **kwargs: _P.kwargs,
 ) -> list[Finding]:
     """What `look` finds. A check that crashes is a failed check, and never a pass."""
     try:
-        return list(look(*args, **kwargs))
+        return [weigh(policy, finding) for finding in look(*args, **kwargs)]
+    except RefusedWheelError as refusal:  # a second look at the file found it changed
+        return list(refusal.findings)
     except Exception as error:  # noqa: BLE001 - the boundary: fail closed, whatever went wrong
         return [_crash(check, error)]
 
 
-def _guarded_narrow(
-    check: Check, narrow: Narrow, wheel: OpenedWheel, tag: Tag, context: Context
-) -> Ruling:
+def _guarded_narrow(case: _Case, check: Check, narrow: Narrow, tag: Tag) -> Ruling:
     try:
-        return narrow(wheel, tag, context)
+        ruling = narrow(case.wheel, tag, case.context)
+        return _under_policy(case.policy, ruling, frozenset({tag}))
+    except RefusedWheelError as refusal:
+        return Ruling(tags=frozenset(), findings=refusal.findings)
     except Exception as error:  # noqa: BLE001 - the boundary: fail closed, whatever went wrong
         return Ruling(tags=frozenset(), findings=(_crash(check, error),))
 

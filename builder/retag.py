@@ -23,6 +23,7 @@ from packaging.tags import Tag
 
 from builder.checks.root_is_purelib import root_is_purelib
 from builder.wheel import OpenedWheel, RecordRow, record_hash
+from builder.wheel_file import reopened
 from builder.wheel_zip import Entry, read_archive, unpacked
 from store.digest import JSON, Sha256, digest_of, sha256_of
 from store.disk import sync_folder
@@ -113,7 +114,7 @@ def _wheel_text(wheel: OpenedWheel, tags: frozenset[Tag], build: str | None) -> 
 def _write(wheel: OpenedWheel, target: BinaryIO, wheel_text: bytes) -> None:
     record = f"{wheel.dist_info}/RECORD"
     with (
-        wheel.path.open("rb") as source,
+        reopened(wheel.path, wheel.state) as source,
         zipfile.ZipFile(target, "w") as archive,
     ):
         rows = list(_copy_members(wheel, source, archive))

@@ -13,6 +13,7 @@ from builder.checks.libraries import libpython_of
 from builder.errors import RefusedWheelError
 from builder.judge import judge, judge_opened
 from builder.modules import extension_modules
+from builder.policy import NO_POLICY, Policy, policy_renamed
 from builder.retag import build_of, content_build, content_digest, write_retagged
 from builder.wheel import OpenedWheel, open_wheel
 from store.verdict import Finding, Judgement, VerifiedWheel
@@ -59,15 +60,18 @@ def reverify(path: Path, context: Context = _NOTHING) -> VerifiedWheel | Judgeme
     return _verified(wheel, judgement)
 
 
-def retag_to(path: Path, judgement: Judgement, folder: Path, context: Context) -> Judgement:
+def retag_to(
+    path: Path, judgement: Judgement, folder: Path, context: Context, policy: Policy = NO_POLICY
+) -> Judgement:
     """Write the wheel that `judgement` wants retagged into `folder`, and judge what was written.
 
     The new wheel keeps its own build tag. Gives the verdict on it, whose `filename` is the new one;
-    a new wheel that is not accepted is removed. Raises OSError.
+    a new wheel that is not accepted is removed. What `policy` waives for the old file name is
+    waived for the new one. Raises OSError.
     """
     wheel = open_wheel(path)
     written = write_retagged(wheel, judgement.tags, folder, build_of(wheel))
-    again = judge(written, context)
+    again = judge(written, context, policy=policy_renamed(policy, path.name))
     if again.verdict != "accept":
         written.unlink()
         return replace(again, verdict="reject", tags=frozenset())

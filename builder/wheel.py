@@ -32,8 +32,16 @@ from packaging.version import InvalidVersion, Version
 from builder.binaries.image import Binary, ElfFile, MachFile, PeFile
 from builder.binaries.read import looks_like_binary, read_binary
 from builder.errors import BinaryError, RefusedWheelError
+from builder.wheel_file import (
+    FileState,
+    check_unchanged,
+    digest_of_open,
+    open_plain,
+    reopened,
+    state_of,
+)
 from builder.wheel_zip import LIMITS, Archive, Entry, Limits, read_archive, unpacked
-from store.digest import Sha256, sha256_of_file
+from store.digest import Sha256
 from store.errors import MalformedError
 from store.tags import parse_platform, parse_tag_set
 from store.verdict import Finding
@@ -41,6 +49,7 @@ from store.verdict import Finding
 _HEAD: Final = 8
 _METADATA_FILES: Final = {"METADATA": 8 << 20, "WHEEL": 1 << 20, "RECORD": 64 << 20}
 _HINT_NAME: Final = "a wheel is called NAME-VERSION(-BUILD)-PYTHON-ABI-PLATFORM.whl (PEP 427)"
+_EMPTY_LINE: Final = re.compile(rb"(?<=\n)\r?\n")
 _MAX_NAME: Final = 255
 
 LOADED_MACHO: Final = frozenset({"MH_EXECUTE", "MH_DYLIB", "MH_BUNDLE"})
@@ -97,6 +106,7 @@ class OpenedWheel:
     filename: str
     sha256: Sha256
     size: int
+    state: FileState
     name: str
     version: str
     build: BuildTag
@@ -138,6 +148,17 @@ class OpenedWheel:
         return tuple((m, m.binary) for m in self.binaries if isinstance(m.binary, PeFile))
 
     @cached_property
+    def elf_names(self) -> frozenset[str]:
+        """The names under which the wheel's own ELF files can be needed: file names and SONAMEs."""
+        sonames = {file.soname for _, file in self.elf if file.soname}
+        return frozenset(sonames | {member.name for member, _ in self.elf})
+
+    @cached_property
+    def module_like(self) -> tuple[Member, ...]:
+        """The members whose paths end as those of extension modules do."""
+        return tuple(m for m in self.members.values() if m.path.endswith((".so", ".pyd")))
+
+    @cached_property
     def site_paths(self) -> frozenset[str]:
         """Every path below site-packages that the wheel brings."""
         paths = (member.site_path for member in self.members.values())
@@ -146,11 +167,12 @@ class OpenedWheel:
     @cached_property
     def raw_metadata(self) -> Mapping[str, object]:
         """The headers of METADATA that are well-formed, by packaging's names."""
-        return dict(parse_email(self.metadata)[0])
+        # What follows the first empty line is the description: long, and not asked for.
+        return dict(parse_email(_EMPTY_LINE.split(self.metadata, maxsplit=1)[0])[0])
 
     def texts(self, ending: str, budget: int) -> Iterator[tuple[str, bytes]]:
         """Path and bytes of the members whose path ends with `ending`, `budget` bytes in all."""
-        with self.path.open("rb") as file:
+        with reopened(self.path, self.state) as file:
             for entry, offset in read_archive(file).files():
                 if entry.path.endswith(ending) and entry.size <= budget:
                     budget -= entry.size
@@ -158,7 +180,7 @@ class OpenedWheel:
 
     def read(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes of the member `path`, inflated again."""
-        with self.path.open("rb") as file:
+        with reopened(self.path, self.state) as file:
             for entry, offset in read_archive(file).files():
                 if entry.path == path:
                     return _first_bytes(unpacked(file, entry, offset), limit)
@@ -172,16 +194,20 @@ def open_wheel(path: Path, limits: Limits = LIMITS) -> OpenedWheel:
     be read.
     """
     name, version, build, claimed = parse_name(path.name)
-    with path.open("rb") as file:
+    with open_plain(path) as file:
+        state = state_of(file)
         archive = read_archive(file, limits)
         dist_info = _dist_info(archive)
         texts: dict[str, bytes] = {}
         members = {m.path: m for m in _read_members(file, archive, dist_info, texts)}
+        sha256 = digest_of_open(file)
+        check_unchanged(file, state)
     return OpenedWheel(
         path=path,
         filename=path.name,
-        sha256=sha256_of_file(path),
-        size=path.stat().st_size,
+        sha256=sha256,
+        size=state.size,
+        state=state,
         name=name,
         version=version,
         build=build,

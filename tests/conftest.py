@@ -11,6 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time: what a change breaks is then the change's doing. Other ones are for
+# `HYPOTHESIS_PROFILE=explore`.
+settings.register_profile("frozen", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "frozen"))
 
 PROJECTS = Path(__file__).parent / "projects"
 MTIME = 1_600_000_000

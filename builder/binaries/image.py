@@ -59,6 +59,7 @@ class MachSlice:
     ``cpu-TYPE-SUBTYPE``. `filetype` is ``MH_BUNDLE``, ``MH_DYLIB`` … `platform` is ``macos``,
     ``ios``, ``maccatalyst``, ``iossimulator`` … or None where no load command says so, and then
     `minimum_os` (major, minor, patch) is None too. `offset` and `size` are bytes in the file.
+    `weak` are the undefined symbols that may be missing, as the symbol table says.
     """
 
     arch: str
@@ -72,6 +73,7 @@ class MachSlice:
     rpaths: tuple[str, ...]
     exports: frozenset[str]
     undefined: frozenset[str]
+    weak: frozenset[str]
     signed: bool
     signature: CodeSignature | None
 
@@ -92,7 +94,8 @@ class ElfFile:
     ``ppc64le``, ``s390x``, ``riscv64``, ``loongarch64``, or ``em-NUMBER``. `filetype` is
     ``ET_DYN``, ``ET_EXEC``, ``ET_REL`` … `version_needs` maps a needed library's name to the
     symbol versions asked of it (``GLIBC_2.17``). `interpreter` is PT_INTERP, the path of the
-    program loader.
+    program loader. `weak` are the undefined symbols that may be missing; `isa_needed` is the x86-64
+    level that the file says it needs (``x86-64-v3``), None where it says nothing.
     """
 
     arch: str
@@ -108,6 +111,8 @@ class ElfFile:
     version_needs: Mapping[str, frozenset[str]]
     exports: frozenset[str]
     undefined: frozenset[str]
+    weak: frozenset[str]
+    isa_needed: str | None
     executable_stack: bool
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from builder.checks import (
+    abi3_symbols,
     any_wheel,
     built_by,
     code_signature,
@@ -56,6 +57,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     windows_architecture.CHECK,
     entry_point.CHECK,
     import_suffix.CHECK,
+    abi3_symbols.CHECK,
     minimum_os.CHECK,
     elf_linkage.CHECK,
     elf_rpath.CHECK,
@@ -72,6 +74,7 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 OPENING: Final[Mapping[str, str]] = {
+    "readable-file": "The file is a plain file that can be read",
     "wheel-filename": "The file's name is that of a wheel",
     "archive-safety": "The archive shows every reader the same files, and nothing unsafe",
     "dist-info": "There is one .dist-info folder with METADATA, WHEEL and RECORD",
@@ -87,6 +90,9 @@ JUDGING: Final[Mapping[str, str]] = {
     MISNAMED: "A published wheel's build tag is the digest of its content",
 }
 """Codes that the judge itself, and `builder.verify`, give."""
+
+NEVER_WAIVED: Final = frozenset({*OPENING, CRASHED})
+"""Codes after which nothing is known of the wheel, so that no policy may waive them."""
 
 TITLES: Final[Mapping[str, str]] = {
     **OPENING,

@@ -56,15 +56,17 @@ def _candidates(
     """The tags that the suffixes themselves name, within what an abi3 tag promises."""
     if isinstance(parse_platform(tag.platform), WindowsPlatform) and not _is_open(tag):
         return frozenset()  # a module for Windows names its interpreter's DLL: nobody else's
-    floor = python_minor(tag.interpreter) if tag.abi == "abi3" else None
+    files = [file for group in modules.values() for file in group]
+    floor = python_minor(tag.interpreter) if tag.abi in {"abi3", "abi3t"} else None
     named = {
         (file.suffix.interpreter, file.suffix.abi)
-        for files in modules.values()
         for file in files
         if file.suffix.interpreter is not None and file.suffix.abi is not None
     }
     if context.built_by and not named and tag.abi == "none":
         named = {(context.built_by, context.built_by)}
+    if floor is not None and (since := max(file.suffix.since for file in files)) > floor:
+        named.add((f"cp3{since}", tag.abi))
     return frozenset(
         for_python(tag, interpreter, abi)
         for interpreter, abi in named

@@ -16,8 +16,7 @@ _PYTHON_ON_MAC: Final = re.compile(
 
 def inside(wheel: OpenedWheel) -> frozenset[str]:
     """The names under which the wheel's own ELF files can be needed: file names and SONAMEs."""
-    names = {member.name for member, _ in wheel.elf}
-    return frozenset(names | {file.soname for _, file in wheel.elf if file.soname})
+    return wheel.elf_names
 
 
 def needed_outside(wheel: OpenedWheel, file: ElfFile) -> tuple[str, ...]:

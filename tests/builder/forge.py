@@ -36,11 +36,12 @@ def mach(
     flags: tuple[str, ...] = ("-shared",),
     libraries: tuple[tuple[str, bytes], ...] = (),
     system: str = "macos",
+    body: str = "",
 ) -> bytes:
     """A Mach-O file from zig's linker. `libraries` are (file name, bytes) to link."""
     target = f"{_ZIG_ARCH[arch]}-{system}.{minimum}"
     flags = (*flags, "-nostdlib", "-undefined", "dynamic_lookup")
-    return _linked(("-target", target), exports, flags, libraries)
+    return _linked(("-target", target), exports, flags, libraries, body)
 
 
 @cache
@@ -234,9 +235,10 @@ def _linked(
     exports: tuple[str, ...],
     flags: tuple[str, ...],
     libraries: tuple[tuple[str, bytes], ...],
+    body: str = "",
 ) -> bytes:
     zig = [sys.executable, "-m", "ziglang", "cc", *target, "-g0", *flags]
-    return _run(zig, _source(exports), libraries)
+    return _run(zig, _source(exports) + body, libraries)
 
 
 def _run(command: list[str], source: str, libraries: tuple[tuple[str, bytes], ...]) -> bytes:

@@ -3,56 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import click
 
-import builder.checks
-from builder.checks.catalogue import TITLES
+from builder.checks.catalogue import NEVER_WAIVED, TITLES
 from builder.checks.context import Context
-from builder.judge import judge
-from builder.retag import build_of, filename_for
-from builder.verify import retag_to
-from builder.wheel import open_wheel
-from store.digest import JSON, sha256_of_file
+from builder.errors import VerifyPolicyError
+from builder.policy import NO_POLICY, Policy, parse_policy, unused_waivers
 from store.errors import DONE, REFUSED, UsageError
 from store.fingerprint import parse_fingerprint
 from store.tags import python_tag_of, supported_tags
-from store.verdict import Finding, Judgement
+from store.verdict import Verdict
+from workers.check_pages import page_of
+from workers.progress import counted
+from workers.report import block, summary
+from workers.sarif import sarif_log, unused_text
+from workers.text import printable
+from workers.verification import Order, Outcome, verify_all
+from workers.wheel_files import wheels_among
 
-_PAGES: Final = (
-    Path(builder.checks.__path__[0]) / "pages",
-    Path(builder.checks.__path__[0]).parents[1] / "docs" / "checks",
-)
-_SHOWN: Final = 3
-_MARKS: Final = {"accept": "ACCEPT", "retag": "RETAG ", "reject": "REJECT"}
+_MOST_POLICY: Final = 1 << 20
+_FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The verdict on one wheel, and the file name of the retagged one if it was written."""
-
-    judgement: Judgement
-    retagged: str | None
-
-    def to_json(self) -> dict[str, JSON]:
-        """One line of ``--json``."""
-        return {
-            "wheel": self.judgement.filename,
-            "sha256": self.judgement.sha256,
-            "verdict": self.judgement.verdict,
-            "tags": sorted(map(str, self.judgement.tags)),
-            "retagged": self.retagged,
-            "findings": [finding.to_json() for finding in self.judgement.findings],
-        }
+Form = Literal["text", "json", "sarif"]
 
 
 @click.command()
-@click.argument("wheels", nargs=-1, metavar="WHEEL...", type=click.Path(path_type=Path))
+@click.argument("wheels", nargs=-1, metavar="WHEEL...")
+@click.option("-r", "--recursive", is_flag=True, help="Look into folders below a folder too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each wheel.")
+@click.option("--sarif", "as_sarif", is_flag=True, help="One SARIF 2.1.0 log of all findings.")
+@click.option("--sarif-to", metavar="FILE", type=_FILE, help="Write the SARIF log to FILE too.")
+@click.option("--policy", metavar="FILE", type=_FILE, help="Severities and waivers (TOML).")
 @click.option("--target", metavar="FINGERPRINT", help="Refuse what this target cannot use.")
 @click.option(
     "--retag-to",
@@ -60,18 +48,34 @@ class Outcome:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write wheels whose tags say too much to DIR, under the tags that hold.",
 )
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=os.cpu_count() or 1,
+    show_default="the cores of this machine",
+    help="How many wheels are read at a time.",
+)
 @click.option("--list-checks", is_flag=True, help="List the checks and their codes.")
 @click.option("--explain", metavar="CODE", help="Say what a check means and what to do.")
 def command(
-    wheels: tuple[Path, ...],
+    wheels: tuple[str, ...],
     *,
+    recursive: bool,
     as_json: bool,
+    as_sarif: bool,
+    sarif_to: Path | None,
+    policy: Path | None,
     target: str | None,
     retag_to: Path | None,
+    jobs: int,
     list_checks: bool,
     explain: str | None,
 ) -> int:
-    """Read wheels (files, or folders of them) and say which of their tags are true.
+    """Read wheels and say which of their tags are true.
+
+    WHEEL is a file, a folder (every .whl in it), or - for a list of paths on standard input, one a
+    line or parted by NUL.
 
     Exit status: 0 all are accepted as they are; 1 any is not; 2 wrong usage.
     """
@@ -79,15 +83,13 @@ def command(
         return _list_checks()
     if explain is not None:
         return _explain(explain)
-    context = _context(target)
-    paths = list(_wheels(wheels))
-    folder = _output_folder(retag_to)
-    status = DONE
-    for path in paths:
-        outcome = _verify(path, context, folder)
-        click.echo(json.dumps(outcome.to_json()) if as_json else _block(outcome))
-        status = max(status, DONE if outcome.judgement.verdict == "accept" else REFUSED)
-    return status
+    form = _form(as_json=as_json, as_sarif=as_sarif)
+    order = Order(context=_context(target), policy=_policy(policy), retag_to=retag_to)
+    paths = wheels_among(wheels, recursive=recursive, stdin=sys.stdin.buffer)
+    _make_folders(order.retag_to, sarif_to)
+    outcomes = [*_shown(form, counted(verify_all(paths, order, jobs), len(paths)))]
+    _conclude(form, outcomes, order.policy, sarif_to)
+    return DONE if all(outcome.verdict == "accept" for outcome in outcomes) else REFUSED
 
 
 def _list_checks() -> int:
@@ -98,13 +100,14 @@ def _list_checks() -> int:
 
 
 def _explain(code: str) -> int:
-    if code not in TITLES:
-        raise UsageError(
-            f"there is no check called {printable(code)!r}", hint="--list-checks names them all"
-        )
-    page = next(folder / f"{code}.md" for folder in _PAGES if (folder / f"{code}.md").is_file())
-    click.echo(page.read_text("utf-8").rstrip())
+    click.echo(page_of(code))
     return DONE
+
+
+def _form(*, as_json: bool, as_sarif: bool) -> Form:
+    if as_json and as_sarif:
+        raise UsageError("--json and --sarif both want standard output", hint="use --sarif-to FILE")
+    return "json" if as_json else "sarif" if as_sarif else "text"
 
 
 def _context(target: str | None) -> Context:
@@ -115,105 +118,63 @@ def _context(target: str | None) -> Context:
     return Context(target=target, target_tags=tags)
 
 
-def _wheels(paths: tuple[Path, ...]) -> Iterator[Path]:
-    """The wheels that `paths` name, those of a folder in order. Raises UsageError."""
-    if not paths:
-        raise UsageError("no wheel is given", hint="wheelfarm verify WHEEL..., or a folder of them")
-    for path in paths:
-        if path.is_dir():
-            found = sorted(path.glob("*.whl"))
-            if not found:
-                raise UsageError(f"the folder {printable(str(path))} holds no wheel")
-            yield from found
-        elif path.is_file():
-            yield path
-        else:
-            raise UsageError(f"there is no file {printable(str(path))}")
+def _policy(path: Path | None) -> Policy:
+    if path is None:
+        return NO_POLICY
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_POLICY + 1)
+        if len(data) > _MOST_POLICY:
+            raise VerifyPolicyError("a policy is at most 1 MiB long", path=path.name)
+        return parse_policy(data.decode("utf-8"), TITLES, NEVER_WAIVED)
+    except OSError as error:
+        raise UsageError(f"cannot read {printable(str(path))}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise VerifyPolicyError("it is not UTF-8", path=path.name) from error
 
 
-def _output_folder(folder: Path | None) -> Path | None:
-    if folder is not None:
+def _make_folders(*places: Path | None) -> None:
+    retag_to, sarif_to = places
+    for folder in filter(None, (retag_to, sarif_to and sarif_to.parent)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
-    return folder
+            place = printable(str(folder))
+            raise UsageError(f"cannot write to {place}: {error.strerror}") from error
 
 
-def _verify(path: Path, context: Context, folder: Path | None) -> Outcome:
+def _shown(form: Form, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    """Each outcome, after it was printed, if the form says it one by one."""
+    for outcome in outcomes:
+        if form != "sarif":
+            click.echo(json.dumps(outcome.to_json()) if form == "json" else block(outcome))
+        yield outcome
+
+
+def _conclude(form: Form, outcomes: list[Outcome], policy: Policy, sarif_to: Path | None) -> None:
+    """What can be said only when all is known: the sum, the log, waivers that nothing needed."""
+    findings = (finding for outcome in outcomes for finding in outcome.findings)
+    unused = tuple(unused_waivers(policy, findings))
+    for waiver in unused:
+        click.echo(f"warning[unused-waiver]: {printable(unused_text(waiver))}", err=True)
+    if form == "text" and len(outcomes) > 1:
+        verdicts: Counter[Verdict] = Counter(outcome.verdict for outcome in outcomes)
+        click.echo(summary(verdicts))
+    if form == "sarif" or sarif_to:
+        log = json.dumps(sarif_log(outcomes, unused), indent=2)
+        _write_log(log, sarif_to, to_stdout=form == "sarif")
+
+
+def _write_log(log: str, sarif_to: Path | None, *, to_stdout: bool) -> None:
+    if to_stdout:
+        click.echo(log)
+    if sarif_to is None:
+        return
+    part = sarif_to.with_name(f".{sarif_to.name}.part")
     try:
-        judgement = judge(path, context)
-        if judgement.verdict != "retag" or folder is None:
-            return Outcome(judgement=judgement, retagged=None)
-        return _retagged(path, judgement, context, folder)
+        part.write_text(log + "\n", "utf-8")
+        part.replace(sarif_to)
     except OSError as error:
-        place = printable(str(error.filename or path))
-        raise UsageError(f"cannot read or write {place}: {error.strerror}") from error
-
-
-def _retagged(path: Path, judgement: Judgement, context: Context, folder: Path) -> Outcome:
-    """Write and judge the retagged wheel; what is refused on the second look is refused."""
-    _refuse_overwriting(path, judgement, folder)
-    again = retag_to(path, judgement, folder, context)
-    if again.verdict == "accept":
-        return Outcome(judgement=judgement, retagged=again.filename)
-    refused = Judgement(
-        filename=judgement.filename,
-        sha256=judgement.sha256,
-        verdict="reject",
-        tags=frozenset(),
-        findings=(*judgement.findings, *again.findings),
-    )
-    return Outcome(judgement=refused, retagged=None)
-
-
-def _refuse_overwriting(path: Path, judgement: Judgement, folder: Path) -> None:
-    wheel = open_wheel(path)
-    out = folder / filename_for(wheel, judgement.tags, build_of(wheel))
-    if out.exists() and sha256_of_file(out) == judgement.sha256:
-        raise UsageError(
-            f"{printable(str(out))} would be overwritten by its own retagged form",
-            hint="give --retag-to another folder",
-        )
-
-
-def _block(outcome: Outcome) -> str:
-    judgement = outcome.judgement
-    lines = [f"{_MARKS[judgement.verdict]}  {printable(judgement.filename)}"]
-    if judgement.verdict == "retag":
-        lines += [f"  may be called  {tag}" for tag in sorted(map(str, judgement.tags))]
-    if outcome.retagged:
-        lines.append(f"  written as  {outcome.retagged}")
-    shown = [finding for finding in judgement.findings if finding.severity != "note"]
-    for group in _alike(shown):
-        lines += _finding_lines(group)
-    if notes := len(judgement.findings) - len(shown):
-        lines.append(f"  {notes} note{'s' if notes > 1 else ''} (see --json)")
-    return "\n".join(lines)
-
-
-def _alike(findings: list[Finding]) -> list[list[Finding]]:
-    """Findings that say the same of several members, together."""
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
-    for finding in findings:
-        said = (finding.check, finding.severity, finding.message)
-        groups.setdefault(said, []).append(finding)
-    return list(groups.values())
-
-
-def _finding_lines(group: list[Finding]) -> Iterator[str]:
-    first = group[0]
-    yield f"  {first.severity}[{first.check}]: {printable(first.message)}"
-    for finding in group[:_SHOWN]:
-        slice_text = f"[{finding.slice}]" if finding.slice else ""
-        if place := " ".join(filter(None, [finding.member, slice_text])):
-            yield f"    in {printable(place)}"
-    if len(group) > _SHOWN:
-        yield f"    and in {len(group) - _SHOWN} more (see --json)"
-    if first.hint:
-        yield f"    hint: {printable(first.hint)}"
-
-
-def printable(text: str) -> str:
-    """`text` with every control or invisible character escaped: names come from strangers."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        part.unlink(missing_ok=True)
+        place = printable(str(sarif_to))
+        raise UsageError(f"cannot write {place}: {error.strerror}") from error
