@@ -15,7 +15,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 from pyproject_hooks import BackendUnavailable
 
-from builder.diagnose import first_error, out_of_memory, plain
+from builder.diagnose import disk_is_full, first_error, out_of_memory, plain
 from builder.failure import StepFailed
 from builder.isolation import IsolatedEnvironment
 from builder.process import Command, Ended, Limits, run
@@ -94,6 +94,8 @@ class Backend:
             kind, message = "memory", f"{hook} was killed, most likely because memory ran out"
             hint = "give the build a larger machine, or fewer jobs beside it"
         error = first_error(self.log, ended.log_start)
+        if disk_is_full(self.log.parent):
+            raise _no_space(error)
         return StepFailed(kind, message, hint=hint, first_error=error)
 
     def _translated(self, error: Exception, start: int) -> StepFailed:
@@ -107,10 +109,19 @@ class Backend:
                 hint="a build requirement may be missing: extra-build-requires in its recipe",
             )  # fmt: skip
         what = plain(str(error))[:200] or type(error).__name__
+        if disk_is_full(self.log.parent):
+            return _no_space(what)
         return StepFailed(
             "build", f"its backend gave no usable answer: {what}",
             first_error=first_error(self.log, start),
         )  # fmt: skip
+
+
+def _no_space(first: str | None) -> StepFailed:
+    return StepFailed(
+        "infrastructure", "the disk on which it was built is full", first_error=first,
+        hint="make room in the cache folder, or set another with $WHEELFARM_CACHE",
+    )  # fmt: skip
 
 
 def the_wheel(folder: Path, source: Source) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ _WRAPPER: Final = re.compile(
 _EXCEPTION: Final = re.compile(
     r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning)\b(?::|$)"
 )
+_ROOM_TO_WORK: Final = 1 << 20
 _MEMORY: Final = re.compile(
     r"Killed signal terminated program|virtual memory exhausted|out of memory|^MemoryError\b"
     r"|Cannot allocate memory|ResourceExhausted"
@@ -58,6 +60,11 @@ def first_error(log: Path, start: int = 0) -> str | None:
 def out_of_memory(log: Path, start: int = 0) -> bool:
     """Whether the log says that memory ran out, in the words of compilers and of Python."""
     return any(_MEMORY.search(line) for line in _lines(log, start))
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether a build in `folder` had no room left: measured, since a log may say anything."""
+    return shutil.disk_usage(folder).free < _ROOM_TO_WORK
 
 
 def plain(text: str) -> str:

@@ -40,7 +40,15 @@ _SUFFIXES: Final = (
         r"\.pypy(?P<python>3\d{1,2})-(?P<pp>pp\d+)"
         r"(-(?P<arch>[a-z0-9_]+)-(?P<system>linux-[a-z0-9]+)|-(?P<apple>darwin))?\.so"
     ),
-    re.compile(r"\.cp(?P<python>3\d{1,2})(?P<flags>[a-z]*)-(?P<windows>win32|win_[a-z0-9]+)\.pyd"),
+    re.compile(
+        r"\.cp(?P<python>3\d{1,2})(?P<flags>[a-z]*)-(?P<windows>win32|win_(amd|arm)64)\.pyd"
+    ),
+    re.compile(r"\.pypy(?P<python>3\d{1,2})-(?P<pp>pp\d+)-(?P<windows>win32|win_(amd|arm)64)\.pyd"),
+    # CPython 3.15 put the platform into these too (python/cpython issue 122931).
+    re.compile(
+        r"\.(?P<stable>abi3t?)"
+        r"(-(?P<arch>[a-z0-9_]+)-(?P<system>linux-[a-z0-9]+)|-(?P<apple>[a-z]+))\.so"
+    ),
 )
 _FREE: Final[Mapping[str, SuffixKind]] = {
     ".abi3.so": "abi3",
@@ -54,6 +62,8 @@ _ARCH_WORDS: Final = {
     "powerpc64le": "ppc64le",
     "powerpc64": "ppc64",
 }
+# PEP 803, and the platform in the suffix of a stable ABI.
+_FIRST_ABI3T: Final = 15
 # CPython wrote -linux-gnu on musl too, until 3.10 (python/cpython issue 87278).
 _FIRST_MUSL_SUFFIX: Final = 10
 
@@ -63,7 +73,8 @@ class Suffix:
     """What a file's suffix says of the interpreter that would import it.
 
     `interpreter` and `abi` are tags (``cp312``, ``cp313t``), None where any will do. `system` is
-    ``darwin``, ``linux-gnu``, ``linux-musl``, ``windows`` …, None where it is not said.
+    ``darwin``, ``linux-gnu``, ``linux-musl``, ``windows`` …, None where it is not said. `since` is
+    the first 3.x that knows such a suffix, where that matters.
     """
 
     text: str
@@ -72,6 +83,7 @@ class Suffix:
     abi: str | None = None
     system: str | None = None
     arch: str | None = None
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +122,16 @@ class ModuleFile:
 def parse_suffix(text: str) -> Suffix | None:
     """What the suffix of an extension module says; None when nothing imports such a file."""
     if text in _FREE:
-        return Suffix(text=text, kind=_FREE[text], system="windows" if text == ".pyd" else None)
+        return Suffix(
+            text=text,
+            kind=_FREE[text],
+            system="windows" if text == ".pyd" else None,
+            since=_FIRST_ABI3T if text == ".abi3t.so" else 0,
+        )
     for pattern in _SUFFIXES:
         if found := pattern.fullmatch(text):
-            return _versioned(text, found.groupdict())
+            parts = found.groupdict()
+            return _stable(text, parts) if "stable" in parts else _versioned(text, parts)
     return None
 
 
@@ -150,7 +168,6 @@ def python_minor(interpreter: str) -> int | None:
 
 def _versioned(text: str, found: Mapping[str, str | None]) -> Suffix:
     python, flags = found["python"], found.get("flags") or ""
-    arch = found.get("arch")
     pypy = found.get("pp")
     windows = found.get("windows")
     return Suffix(
@@ -159,7 +176,24 @@ def _versioned(text: str, found: Mapping[str, str | None]) -> Suffix:
         interpreter=f"pp{python}" if pypy else f"cp{python}",
         abi=f"pypy{python}_{pypy}" if pypy else f"cp{python}{flags}",
         system="windows" if windows else _libc_of(found.get("system")) or found.get("apple"),
-        arch=_ARCH_WORDS.get(arch, arch) if arch else None,
+        arch=_arch_of(found.get("arch"), windows),
+    )
+
+
+def _arch_of(arch: str | None, windows: str | None) -> str | None:
+    """The architecture in a suffix; on Windows it is said by the platform tag itself."""
+    if windows:
+        return next(iter(parse_platform(windows).archs), None)
+    return _ARCH_WORDS.get(arch, arch) if arch else None
+
+
+def _stable(text: str, found: Mapping[str, str | None]) -> Suffix:
+    return Suffix(
+        text=text,
+        kind="abi3t" if found["stable"] == "abi3t" else "abi3",
+        system=_libc_of(found["system"]) or found["apple"],
+        arch=_arch_of(found["arch"], None),
+        since=_FIRST_ABI3T,
     )
 
 
@@ -182,16 +216,24 @@ def _module_file(member: Member) -> ModuleFile | None:
 
 
 def _abi_agrees(tag: Tag, suffix: Suffix) -> bool:
-    free_threaded = bool(re.fullmatch(r"cp3\d+td?", tag.abi))
     if suffix.kind == "plain":
         return True
-    if suffix.kind == "abi3":
-        return tag.interpreter.startswith("cp") and not free_threaded and tag.abi != "abi3t"
-    if suffix.kind == "abi3t":
-        return tag.interpreter.startswith("cp") and (free_threaded or tag.abi == "abi3t")
+    if suffix.kind in {"abi3", "abi3t"}:
+        return _stable_abi_agrees(tag, suffix)
     if tag.interpreter != suffix.interpreter:
         return False
     return tag.abi == suffix.abi or (tag.abi == "none" and _one_abi(tag.interpreter))
+
+
+def _stable_abi_agrees(tag: Tag, suffix: Suffix) -> bool:
+    """A build with a GIL takes both stable ABIs, a free-threaded one abi3t alone (PEP 803).
+
+    3.13t and 3.14t do look for ``.abi3.so``, and crash on what they find.
+    """
+    free_threaded = tag.abi == "abi3t" or re.fullmatch(r"cp3\d+td?", tag.abi) is not None
+    if not tag.interpreter.startswith("cp") or (python_minor(tag.interpreter) or 0) < suffix.since:
+        return False
+    return suffix.kind == "abi3t" or not free_threaded
 
 
 def _one_abi(interpreter: str) -> bool:

@@ -29,7 +29,7 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from builder.binaries.image import Binary, ElfFile, MachFile
+from builder.binaries.image import Binary, ElfFile, MachFile, PeFile
 from builder.binaries.read import looks_like_binary, read_binary
 from builder.errors import BinaryError, RefusedWheelError
 from builder.wheel_file import (
@@ -128,7 +128,7 @@ class OpenedWheel:
 
     @cached_property
     def binaries(self) -> tuple[Member, ...]:
-        """The members that are Mach-O or ELF files and could be read."""
+        """The members that are Mach-O, ELF or PE files and could be read."""
         return tuple(member for member in self.members.values() if member.binary)
 
     @cached_property
@@ -145,6 +145,11 @@ class OpenedWheel:
     def elf(self) -> tuple[tuple[Member, ElfFile], ...]:
         """The ELF members, each with its file."""
         return tuple((m, m.binary) for m in self.binaries if isinstance(m.binary, ElfFile))
+
+    @cached_property
+    def pe(self) -> tuple[tuple[Member, PeFile], ...]:
+        """The PE members (Windows), each with its file."""
+        return tuple((m, m.binary) for m in self.binaries if isinstance(m.binary, PeFile))
 
     @cached_property
     def elf_names(self) -> frozenset[str]:
@@ -318,10 +323,10 @@ def _parse(data: bytearray) -> tuple[Binary | None, str | None]:
 
 
 def _format(head: bytes, binary: Binary | None, malformed: str | None) -> Format | None:
-    if head[:2] == b"MZ":
-        return "pe"
     if binary is None and malformed is None:
         return None
+    if head[:2] == b"MZ":
+        return "pe"
     return "elf" if head[:4] == b"\x7fELF" else "mach-o"
 
 

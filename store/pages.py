@@ -34,7 +34,7 @@ STYLE: Final = (
     "h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}"
     "table{border-collapse:collapse;width:100%}"
     "th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #dde1e6}"
-    "td.n{text-align:right}code{font-size:.9em}a{color:#0b5394}"
+    ".n{text-align:right}code{font-size:.9em}a{color:#0b5394}"
     "@media(prefers-color-scheme:dark){body{color:#e4e7eb;background:#16191d}"
     "th,td{border-color:#333a42}a{color:#8ab8e6}}"
 )
@@ -107,13 +107,13 @@ def home_html(indexes: Sequence[IndexSummary]) -> str:
 def _channel_section(channel: str, indexes: Sequence[IndexSummary]) -> str:
     rows = "".join(map(_index_row, indexes))
     return (
-        f"<h2>{escape(channel)}</h2><table><tr><th>fingerprint</th><th>projects</th>"
-        f"<th>wheels</th><th></th></tr>{rows}</table>"
+        f'<h2>{escape(channel)}</h2><table><tr><th>fingerprint</th><th class="n">projects</th>'
+        f'<th class="n">wheels</th><th></th></tr>{rows}</table>'
     )
 
 
 def _index_row(index: IndexSummary) -> str:
-    base = f"{quote(index.channel)}/{quote(index.fingerprint, safe='')}"
+    base = f"./{quote(index.channel)}/{quote(index.fingerprint, safe='')}"
     return (
         f"<tr><td><code>{escape(index.fingerprint)}</code></td>"
         f'<td class="n">{index.projects}</td><td class="n">{index.files}</td>'

@@ -11,9 +11,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time: what a change breaks is then the change's doing. Other ones are for
+# `HYPOTHESIS_PROFILE=explore`.
+settings.register_profile("frozen", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "frozen"))
 
 PROJECTS = Path(__file__).parent / "projects"
 MTIME = 1_600_000_000
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the corpus, some 200 MB of real wheels, unless ``-m`` asks for it by name."""
+    if "corpus" not in str(config.option.markexpr):
+        left_out = [item for item in items if item.get_closest_marker("corpus")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("corpus")]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
+from store.channel import RELEASE
 from workers.outcome import Outcome, Status
 
 _STYLE: Final[dict[Status, str]] = {
@@ -31,6 +32,9 @@ _MOST_FINDINGS: Final = 5
 class Watcher(Protocol):
     """Hears of every start and every end of a run."""
 
+    def planned(self, packages: Sequence[str]) -> None:
+        """These are the packages of the run, in order."""
+
     def started(self, package: str, target: str) -> None:
         """A build of `package` for `target` has started."""
 
@@ -40,6 +44,9 @@ class Watcher(Protocol):
 
 class Silent:
     """A watcher that shows nothing, for ``--json``."""
+
+    def planned(self, packages: Sequence[str]) -> None:
+        """Nothing."""
 
     def started(self, package: str, target: str) -> None:
         """Nothing."""
@@ -54,6 +61,9 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
 
+    def planned(self, packages: Sequence[str]) -> None:
+        """Nothing: each line names its package."""
+
     def started(self, package: str, target: str) -> None:
         """Nothing: an end is news, a start is not."""
 
@@ -61,17 +71,21 @@ class Lines:
         """One line: status, package, target, what came of it."""
         what = outcome.filename or outcome.message or ""
         seconds = f" ({outcome.seconds} s)" if outcome.seconds else ""
-        package = f"{outcome.package}=={outcome.version}"
-        line = f"{outcome.status:<8} {package:<28} {outcome.target:<24} {what}{seconds}"
+        line = f"{outcome.status:<8} {outcome.label:<28} {outcome.target:<24} {what}{seconds}"
         self._console.print(Text(line), soft_wrap=True)
 
 
 class Matrix:
     """A watcher that keeps a live table of packages against targets."""
 
-    def __init__(self, packages: Sequence[str], targets: Sequence[str]) -> None:
-        self._packages, self._targets = packages, targets
+    def __init__(self, targets: Sequence[str]) -> None:
+        self._packages: Sequence[str] = ()
+        self._targets = targets
         self._cells: dict[tuple[str, str], str] = {}
+
+    def planned(self, packages: Sequence[str]) -> None:
+        """One row for each."""
+        self._packages = packages
 
     def started(self, package: str, target: str) -> None:
         """The cell says so."""
@@ -79,10 +93,9 @@ class Matrix:
 
     def ended(self, outcome: Outcome) -> None:
         """The cell shows the status, and the seconds of a build."""
-        package = f"{outcome.package}=={outcome.version}"
         seconds = f" {outcome.seconds} s" if outcome.seconds else ""
         style = _STYLE[outcome.status]
-        self._cells[package, outcome.target] = f"[{style}]{outcome.status}[/]{seconds}"
+        self._cells[outcome.label, outcome.target] = f"[{style}]{outcome.status}[/]{seconds}"
 
     def __rich__(self) -> Table:
         table = Table("package", *(escape(target) for target in self._targets))
@@ -93,12 +106,12 @@ class Matrix:
 
 
 @contextmanager
-def watch(console: Console, packages: Sequence[str], targets: Sequence[str]) -> Iterator[Watcher]:
+def watch(console: Console, targets: Sequence[str]) -> Iterator[Watcher]:
     """The watcher that suits where the output goes, for as long as the run lasts."""
     if not console.is_terminal:
         yield Lines(console)
         return
-    matrix = Matrix(packages, targets)
+    matrix = Matrix(targets)
     with Live(get_renderable=matrix.__rich__, console=console, refresh_per_second=4):
         yield matrix
 
@@ -112,22 +125,31 @@ def show_end(console: Console, outcomes: Sequence[Outcome]) -> None:
                 console.print(line, soft_wrap=True)
 
 
+def show_how_to_install(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """What to type next, for each channel that got something, by a server or by a folder."""
+    for channel in sorted({each.channel for each in outcomes if each.filename}):
+        option = "" if channel == RELEASE else f" --channel {channel}"
+        line = f'wheelfarm serve & pip install --index-url "$(wheelfarm index-url{option})" NAME'
+        console.print(Text(f"to install from {channel}: {line}"), soft_wrap=True)
+
+
 def _counts(outcomes: Sequence[Outcome]) -> Table:
     shown = [status for status in _STYLE if any(each.status == status for each in outcomes)]
     # What a person copies is folded, never cut short.
     names = [Column(name, overflow="fold") for name in ("target", "fingerprint", "channel")]
     table = Table(*names, *shown)
-    rows = dict.fromkeys((each.target, each.fingerprint, each.channel) for each in outcomes)
-    for row in rows:
-        ends = [o.status for o in outcomes if (o.target, o.fingerprint, o.channel) == row]
-        counts = [str(ends.count(status) or "·") for status in shown]
-        table.add_row(*(escape(cell) for cell in row), *counts)
+    for target in dict.fromkeys(each.target for each in outcomes):
+        ends = [each for each in outcomes if each.target == target]
+        channels = ", ".join(sorted({each.channel for each in ends if each.channel}))
+        counts = [sum(each.status == status for each in ends) for status in shown]
+        cells = (escape(target), ends[0].fingerprint, channels)
+        table.add_row(*cells, *(str(count or "·") for count in counts))
     return table
 
 
 def _reason(outcome: Outcome) -> Iterable[Text]:
     style = _STYLE[outcome.status]
-    title = f"{outcome.status}[{outcome.code}]: {outcome.package}=={outcome.version}"
+    title = f"{outcome.status}[{outcome.code}]: {outcome.label}"
     yield Text(f"{title} for {outcome.target}", style=style)
     yield Text(f"  {outcome.message}")
     if outcome.first_error:

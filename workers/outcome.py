@@ -46,6 +46,11 @@ class Outcome:
     findings: tuple[Finding, ...] = field(default=())
     seconds: int = 0
 
+    @property
+    def label(self) -> str:
+        """``NAME==VERSION``, or the name of the file that could not be read."""
+        return f"{self.package}=={self.version}" if self.version else self.package
+
     def to_json(self) -> dict[str, JSON]:
         """The outcome as one JSON object."""
         return {

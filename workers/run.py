@@ -24,6 +24,7 @@ def run(call: Call, settings: Settings, *, processes: int, watcher: Watcher) -> 
     sweep(scratch_of(settings.cache))
     with closing(Store.open(settings.store)) as store:
         planned = list(plan(call, store, settings))
+    watcher.planned(list(dict.fromkeys(_label(item) for item in planned)))
     ends: dict[int, Outcome] = {}
     for place, item in enumerate(planned):
         if isinstance(item, Outcome):
@@ -50,6 +51,10 @@ def _built(
             yield place, outcome_of(job, status_of(error), error=error)
         else:
             yield place, end.result
+
+
+def _label(item: Job | Outcome) -> str:
+    return item.package if isinstance(item, Job) else item.label
 
 
 def _run_numbered(numbered: tuple[int, Job]) -> Outcome:

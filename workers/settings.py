@@ -29,11 +29,12 @@ T = TypeVar("T")
 class NamedTarget:
     """A ``[targets.NAME]`` table: a target spec, and where the facts of its interpreter lie.
 
-    `headers` is an unpacked interpreter of the target (its include folder is used), `sdk` a macOS
-    SDK of the user's own.
+    `python` is the interpreter that runs the backends of a cross build; `headers` an unpacked
+    interpreter of the target (its include folder is used), `sdk` a macOS SDK of the user's own.
     """
 
     spec: str
+    python: Path | None = None
     headers: Path | None = None
     sdk: Path | None = None
 
@@ -108,16 +109,12 @@ def _cache(table: Mapping[str, object], folder: Path) -> Path:
 
 
 def _named_target(row: Mapping[str, object], path: str, folder: Path) -> NamedTarget:
-    _refuse_unknown(row, {"spec", "headers", "sdk"}, path)
+    _refuse_unknown(row, {"spec", "python", "headers", "sdk"}, path)
     spec = _optional(row, "spec", str, path)
     if spec is None:
         raise SettingsError("is missing", path=f"{path}.spec", hint='as in spec = "native"')
-    headers, sdk = _optional(row, "headers", str, path), _optional(row, "sdk", str, path)
-    return NamedTarget(
-        spec=spec,
-        headers=folder / headers if headers else None,
-        sdk=folder / sdk if sdk else None,
-    )
+    paths = {key: _optional(row, key, str, path) for key in ("python", "headers", "sdk")}
+    return NamedTarget(spec=spec, **{key: folder / at for key, at in paths.items() if at})
 
 
 def _recipe(row: Mapping[str, object], path: str) -> Recipe:

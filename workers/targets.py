@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -67,9 +68,8 @@ def _native(name: str, python: Path) -> BuildTarget:
 
 def _macos(name: str, named: NamedTarget, cache: Path) -> BuildTarget:
     target = parse_macos_target(named.spec)
-    toolchain = cross_toolchain(
-        target, _interpreter_like(target.interpreter), cache, headers=named.headers, sdk=named.sdk
-    )
+    python = named.python or _interpreter_like(target.interpreter)
+    toolchain = cross_toolchain(target, python, cache, headers=named.headers, sdk=named.sdk)
     return BuildTarget(name=name, target=target, toolchain=toolchain)
 
 
@@ -78,14 +78,27 @@ def _interpreter_like(wanted: Interpreter) -> Path:
     if wanted.version_info == sys.version_info[:2] and not wanted.free_threaded:
         return Path(sys.executable)
     version = wanted.version + ("t" if wanted.free_threaded else "")
+    if found := _found_by_uv(version) or _found_in_pyenv(version):
+        return found
+    raise TargetSpecError(
+        f"no Python {version} on this machine",
+        hint="a cross build runs the backend in an interpreter of the target's own version: "
+        "install one, or name it with python = … under [targets] in wheelfarm.toml",
+    )
+
+
+def _found_by_uv(version: str) -> Path | None:
     command = [find_uv_bin(), "python", "find", "--no-project", "--system", "--offline", version]
     try:
         found = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=_SECONDS_TO_FIND_PYTHON
         )
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise TargetSpecError(
-            f"no Python {version} on this machine",
-            hint="a cross build runs the backend in an interpreter of the target's own version",
-        ) from error
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return None
     return Path(found.stdout.strip())
+
+
+def _found_in_pyenv(version: str) -> Path | None:
+    """pyenv puts only the versions that are switched on on PATH; the others are there as well."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return max(root.glob(f"versions/{version}.*/bin/python{version}"), default=None)

@@ -19,6 +19,7 @@ from builder.binaries.elf_layout import (
     read_sections,
     read_segments,
 )
+from builder.binaries.elf_property import read_isa_needed
 from builder.binaries.elf_symbols import Symbols, read_dynamic_symbols, read_object_symbols
 from builder.binaries.image import ElfFile
 
@@ -66,6 +67,8 @@ def read_elf(data: bytes | memoryview) -> ElfFile:
         version_needs=dynamic.version_needs,
         exports=symbols.exports,
         undefined=symbols.undefined,
+        weak=symbols.weak,
+        isa_needed=read_isa_needed(layout, segments),
         executable_stack=_executable_stack(arch, segments),
     )
 

@@ -11,6 +11,7 @@ from builder.binaries.elf_layout import SHT_DYNSYM, SHT_SYMTAB, Layout, Section
 
 # st_info holds binding and type. Not STB_LOCAL (0), and neither STT_SECTION (3) nor STT_FILE (4).
 _GLOBAL: Final = frozenset(info for info in range(16, 256) if info & 0xF not in {3, 4})
+_STB_WEAK: Final = 2
 _HIDDEN: Final = frozenset({1, 2})  # STV_INTERNAL, STV_HIDDEN
 # The two ABIs whose DT_HASH is made of 64-bit words.
 _WIDE_HASH: Final = frozenset({22, 0x9026})  # EM_S390, EM_ALPHA
@@ -18,10 +19,14 @@ _WIDE_HASH: Final = frozenset({22, 0x9026})  # EM_S390, EM_ALPHA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Symbols:
-    """Names of the symbols that others can bind to, and of those that others must bring."""
+    """Names of the symbols that others can bind to, and of those that others must bring.
 
-    exports: frozenset[str]
-    undefined: frozenset[str]
+    `weak` are those of the latter that nobody need bring.
+    """
+
+    exports: frozenset[str] = frozenset()
+    undefined: frozenset[str] = frozenset()
+    weak: frozenset[str] = frozenset()
 
 
 def read_dynamic_symbols(
@@ -29,7 +34,7 @@ def read_dynamic_symbols(
 ) -> Symbols:
     """The symbols that the dynamic loader sees. Raises BinaryError."""
     if dynamic.symbols is None or dynamic.names is None:
-        return Symbols(exports=frozenset(), undefined=frozenset())
+        return Symbols()
     count = _count(layout, sections, dynamic)
     return _read_table(layout, dynamic.symbols, count, dynamic.names)
 
@@ -44,7 +49,7 @@ def read_object_symbols(layout: Layout, sections: tuple[Section, ...]) -> Symbol
             names = layout.file.part(texts.offset, texts.size, "the string table")
             table = layout.file.part(section.offset, section.size, "the symbol table")
             return _read_table(layout, table, section.size // _entry_size(layout), names)
-    return Symbols(exports=frozenset(), undefined=frozenset())
+    return Symbols()
 
 
 def _entry_size(layout: Layout) -> int:
@@ -139,13 +144,16 @@ def _read_table(layout: Layout, table: Region, count: int, names: Region) -> Sym
         for name, info, other, section in table.rows(row, 0, count, "symbols")
         if section and name and info in _GLOBAL and other & 3 not in _HIDDEN
     ]
-    undefined = [
-        name
+    asked = [
+        (name, info >> 4 == _STB_WEAK)
         for name, info, _, section in table.rows(row, 0, count, "symbols")
         if not section and name and info in _GLOBAL
     ]
     what = "the name of a symbol"
+    strong = names.texts([name for name, is_weak in asked if not is_weak], what)
+    weak = names.texts([name for name, is_weak in asked if is_weak], what)
     return Symbols(
         exports=frozenset(names.texts(exports, what)),
-        undefined=frozenset(names.texts(undefined, what)),
+        undefined=frozenset((*strong, *weak)),
+        weak=frozenset(weak),
     )

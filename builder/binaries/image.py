@@ -1,4 +1,4 @@
-"""What the readers give: one record for a Mach-O file and its slices, one for an ELF file.
+"""What the readers give: records of a Mach-O file and its slices, of an ELF file, of a PE file.
 
 Symbols are given as C sees them: a Mach-O name without its leading underscore.
 """
@@ -28,6 +28,7 @@ class MachSlice:
     ``cpu-TYPE-SUBTYPE``. `filetype` is ``MH_BUNDLE``, ``MH_DYLIB`` … `platform` is ``macos``,
     ``ios``, ``maccatalyst``, ``iossimulator`` … or None where no load command says so, and then
     `minimum_os` (major, minor, patch) is None too. `offset` and `size` are bytes in the file.
+    `weak` are the undefined symbols that may be missing, as the symbol table says.
     """
 
     arch: str
@@ -41,6 +42,7 @@ class MachSlice:
     rpaths: tuple[str, ...]
     exports: frozenset[str]
     undefined: frozenset[str]
+    weak: frozenset[str]
     signed: bool
 
 
@@ -60,7 +62,8 @@ class ElfFile:
     ``ppc64le``, ``s390x``, ``riscv64``, ``loongarch64``, or ``em-NUMBER``. `filetype` is
     ``ET_DYN``, ``ET_EXEC``, ``ET_REL`` … `version_needs` maps a needed library's name to the
     symbol versions asked of it (``GLIBC_2.17``). `interpreter` is PT_INTERP, the path of the
-    program loader.
+    program loader. `weak` are the undefined symbols that may be missing; `isa_needed` is the x86-64
+    level that the file says it needs (``x86-64-v3``), None where it says nothing.
     """
 
     arch: str
@@ -76,7 +79,31 @@ class ElfFile:
     version_needs: Mapping[str, frozenset[str]]
     exports: frozenset[str]
     undefined: frozenset[str]
+    weak: frozenset[str]
+    isa_needed: str | None
     executable_stack: bool
 
 
-Binary = MachFile | ElfFile
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeFile:
+    """A PE file: a DLL (a .pyd is one) or a program for Windows.
+
+    `arch` is in the words of `store.tags.WindowsPlatform`: ``x86``, ``amd64``, ``arm64``; or
+    ``arm64ec`` (code for ARM that emulated amd64 programs load), ``arm``, ``machine-0xNNNN``.
+    `dependencies` are the DLLs that the loader opens, `delayed` those that are opened on first use;
+    names as they stand, whatever their case. `undefined` are imported symbols; one that is asked
+    for by number is ``DLL#NUMBER``. `managed` is true of a .NET assembly.
+    """
+
+    arch: str
+    machine: int
+    bits: Literal[32, 64]
+    filetype: Literal["DLL", "EXE"]
+    dependencies: tuple[str, ...]
+    delayed: tuple[str, ...]
+    exports: frozenset[str]
+    undefined: frozenset[str]
+    managed: bool
+
+
+Binary = MachFile | ElfFile | PeFile

@@ -131,6 +131,7 @@ def _read_slice(raw: Region, entry: FatEntry | None) -> MachSlice:
         rpaths=tuple(_string(c, "LC_RPATH", 12) for c in commands if c.kind == _LC_RPATH),
         exports=symbols.exports,
         undefined=symbols.undefined,
+        weak=symbols.weak,
         signed=_is_signed(commands),
     )
 

@@ -16,6 +16,7 @@ from builder.binaries.cursor import STEP, Region
 # n_type of an nlist entry: N_STAB 0xe0, N_PEXT 0x10, N_TYPE 0x0e, N_EXT 0x01.
 _UNDEFINED: Final = (0x01, 0x0D)  # N_UNDF and N_PBUD, external
 _DEFINED: Final = (0x03, 0x0B, 0x0F)  # N_ABS, N_INDR and N_SECT, external and not private
+_WEAK_REF: Final = 0x40  # n_desc: N_WEAK_REF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,56 +37,61 @@ class SymbolTables:
 class Symbols:
     """Names as C sees them, without the leading underscore.
 
-    An export without one is out of reach of C and of dlsym, so it is left out.
+    An export without one is out of reach of C and of dlsym, so it is left out. `weak` are the
+    undefined ones that may be missing.
     """
 
     exports: frozenset[str]
     undefined: frozenset[str]
+    weak: frozenset[str]
 
 
 def read_symbols(whole: Region, tables: SymbolTables) -> Symbols:
     """The exported and the undefined symbols of the slice `whole`. Raises BinaryError."""
-    defined, undefined = _read_symtab(whole, tables)
+    defined, strong, weak = _read_symtab(whole, tables)
     if tables.trie is not None:
-        defined = frozenset(_read_trie(whole.part(*tables.trie, "the export trie")))
+        defined = _read_trie(whole.part(*tables.trie, "the export trie"))
     return Symbols(
         exports=frozenset(name[1:] for name in defined if name.startswith("_")),
-        undefined=frozenset(name.removeprefix("_") for name in undefined),
+        undefined=frozenset(name.removeprefix("_") for name in (*strong, *weak)),
+        weak=frozenset(name.removeprefix("_") for name in weak),
     )
 
 
-def _read_symtab(whole: Region, tables: SymbolTables) -> tuple[frozenset[str], frozenset[str]]:
-    """Names of the defined and of the undefined external symbols.
+def _read_symtab(whole: Region, tables: SymbolTables) -> tuple[list[str], list[str], list[str]]:
+    """Names of the defined external symbols, of the undefined ones, and of those that are weak.
 
     With a trie the defined ones are not wanted. In an object file an undefined symbol with a value
     is a common one, which the file itself brings; the value is its size.
     """
     if tables.symtab is None:
-        return frozenset(), frozenset()
+        return [], [], []
     offset, count, names_offset, names_size = tables.symtab
     stride = 16 if tables.bits == 64 else 12
     entries = whole.part(offset, count * stride, "the symbol table")
     names = whole.part(names_offset, names_size, "the string table")
     what = "the name of a symbol"
     asked = list(_entries(entries, stride, _UNDEFINED))
-    defined = [name for name, value in asked if value and tables.relocatable]
-    undefined = [name for name, value in asked if not (value and tables.relocatable)]
+    defined = [name for name, _, value in asked if value and tables.relocatable]
+    missing = [(name, desc) for name, desc, value in asked if not (value and tables.relocatable)]
+    strong = [name for name, desc in missing if not desc & _WEAK_REF]
+    weak = [name for name, desc in missing if desc & _WEAK_REF]
     if tables.trie is None:
-        defined += [name for name, _ in _entries(entries, stride, _DEFINED)]
-    return frozenset(names.texts(defined, what)), frozenset(names.texts(undefined, what))
+        defined += [name for name, _, _ in _entries(entries, stride, _DEFINED)]
+    return names.texts(defined, what), names.texts(strong, what), names.texts(weak, what)
 
 
-def _entries(table: Region, stride: int, kinds: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Where the name is, and the value, of each named entry of these kinds.
+def _entries(table: Region, stride: int, kinds: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """Where the name is, n_desc, and the value, of each named entry of these kinds.
 
     Local symbols can be a hundred times as many, so the kinds are searched as one byte string.
     """
     types = bytes(table.view[4::stride])
     layout = "IBBHQ" if stride == 16 else "IBBHI"
     for match in re.finditer(b"[" + re.escape(bytes(kinds)) + b"]", types):
-        name, _, _, _, value = table.unpack(layout, match.start() * stride, "a symbol")
+        name, _, _, desc, value = table.unpack(layout, match.start() * stride, "a symbol")
         if name:
-            yield name, value
+            yield name, desc, value
 
 
 def _read_trie(trie: Region) -> list[str]:

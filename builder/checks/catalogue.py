@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from builder.checks import (
+    abi3_symbols,
     any_wheel,
     built_by,
     code_signature,
@@ -35,7 +36,9 @@ from builder.checks import (
     serves_target,
     wheel_tags,
     wheel_version,
+    windows_architecture,
     windows_binary,
+    windows_linkage,
 )
 from builder.checks.check import Check
 
@@ -51,12 +54,15 @@ CHECKS: Final[tuple[Check, ...]] = (
     any_wheel.CHECK,
     macho_architecture.CHECK,
     elf_architecture.CHECK,
+    windows_architecture.CHECK,
     entry_point.CHECK,
     import_suffix.CHECK,
+    abi3_symbols.CHECK,
     minimum_os.CHECK,
     elf_linkage.CHECK,
     elf_rpath.CHECK,
     libc_floor.CHECK,
+    windows_linkage.CHECK,
     macho_linkage.CHECK,
     code_signature.CHECK,
     executable_stack.CHECK,

@@ -7,7 +7,7 @@ from typing import Final
 
 from packaging.tags import Tag
 
-from builder.binaries.image import ElfFile, MachFile
+from builder.binaries.image import Binary, ElfFile, MachFile, PeFile
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.tag_edits import on_archs
@@ -31,7 +31,7 @@ def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
     """
     silent = []
     for module in module_files(wheel):
-        if module.has_entry or module.member.malformed or module.member.format == "pe":
+        if module.has_entry or module.member.malformed:
             continue
         if module.member.binary is None:
             yield _no_binary(module)
@@ -75,18 +75,23 @@ def _is_library(wheel: OpenedWheel, module: ModuleFile) -> bool:
     """Whether a plain ``.so`` is a shared library by its name, or because a binary links it."""
     if module.suffix.kind != "plain":
         return False
-    return module.member.name.startswith("lib") or module.member.name in _linked_names(wheel)
+    name = module.member.name
+    return name.startswith("lib") or name.lower() in _linked_names(wheel)
 
 
 def _linked_names(wheel: OpenedWheel) -> frozenset[str]:
     return frozenset(
-        name.rpartition("/")[2] for member in wheel.binaries for name in _links(member.binary)
+        name.rpartition("/")[2].lower()
+        for member in wheel.binaries
+        for name in _links(member.binary)
     )
 
 
-def _links(binary: MachFile | ElfFile | None) -> Iterator[str]:
+def _links(binary: Binary | None) -> Iterator[str]:
     if isinstance(binary, ElfFile):
         yield from binary.needed
+    elif isinstance(binary, PeFile):
+        yield from (*binary.dependencies, *binary.delayed)
     elif isinstance(binary, MachFile):
         for part in binary.slices:
             yield from (dependency.name for dependency in part.dependencies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from builder.binaries.image import ElfFile, MachFile
+from builder.binaries.image import Binary, MachFile
 from builder.checks.check import Check
 from builder.checks.context import Context
 from builder.modules import module_files
@@ -14,7 +14,7 @@ from store.verdict import Finding
 
 CODE: Final = "file-type"
 TITLE: Final = "An importable file is a bundle or a shared library"
-_LOADABLE: Final = frozenset({"MH_BUNDLE", "MH_DYLIB", "ET_DYN"})
+_LOADABLE: Final = frozenset({"MH_BUNDLE", "MH_DYLIB", "ET_DYN", "DLL"})
 
 
 def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
@@ -33,10 +33,10 @@ def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
                 )
 
 
-def _kinds(binary: MachFile | ElfFile | None) -> Iterator[tuple[str, str]]:
+def _kinds(binary: Binary | None) -> Iterator[tuple[str, str]]:
     if isinstance(binary, MachFile):
         yield from ((part.arch, part.filetype) for part in binary.slices)
-    elif isinstance(binary, ElfFile):
+    elif binary is not None:
         yield binary.arch, binary.filetype
 
 

@@ -13,6 +13,7 @@ from builder.checks.context import Context
 from builder.checks.tag_edits import for_python
 from builder.modules import ModuleFile, extension_modules, imports, python_minor
 from builder.wheel import OpenedWheel
+from store.tags import WindowsPlatform, parse_platform
 from store.verdict import Finding
 
 CODE: Final = "import-suffix"
@@ -53,20 +54,29 @@ def _candidates(
     modules: Mapping[str, list[ModuleFile]], tag: Tag, context: Context
 ) -> frozenset[Tag]:
     """The tags that the suffixes themselves name, within what an abi3 tag promises."""
-    floor = python_minor(tag.interpreter) if tag.abi == "abi3" else None
+    if isinstance(parse_platform(tag.platform), WindowsPlatform) and not _is_open(tag):
+        return frozenset()  # a module for Windows names its interpreter's DLL: nobody else's
+    files = [file for group in modules.values() for file in group]
+    floor = python_minor(tag.interpreter) if tag.abi in {"abi3", "abi3t"} else None
     named = {
         (file.suffix.interpreter, file.suffix.abi)
-        for files in modules.values()
         for file in files
         if file.suffix.interpreter is not None and file.suffix.abi is not None
     }
     if context.built_by and not named and tag.abi == "none":
         named = {(context.built_by, context.built_by)}
+    if floor is not None and (since := max(file.suffix.since for file in files)) > floor:
+        named.add((f"cp3{since}", tag.abi))
     return frozenset(
         for_python(tag, interpreter, abi)
         for interpreter, abi in named
         if floor is None or (python_minor(interpreter) or 0) >= floor
     )
+
+
+def _is_open(tag: Tag) -> bool:
+    """Whether a tag names no single ABI."""
+    return tag.abi in {"none", "abi3", "abi3t"}
 
 
 def _reasons(

@@ -12,7 +12,8 @@ from builder.wheel import OpenedWheel
 from store.verdict import Finding
 
 CODE: Final = "malformed-binary"
-TITLE: Final = "Every Mach-O and ELF file is whole"
+TITLE: Final = "Every Mach-O, ELF and PE file is whole"
+_WORDS: Final = {"elf": "ELF", "pe": "PE", "mach-o": "Mach-O"}
 
 
 def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
@@ -26,18 +27,15 @@ def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
     for member in wheel.members.values():
         if member.malformed is not None:
             data = pure and member.path not in importable
+            kind = _WORDS.get(member.format or "", "binary")
             yield Finding(
                 check=CODE,
                 severity="warning" if data else "error",
                 member=member.path,
-                message=f"the {_word(member.format)} file is broken: {member.malformed}",
+                message=f"the {kind} file is broken: {member.malformed}",
                 evidence={"size": member.size, "reason": member.malformed},
                 hint="the file was cut off or tampered with: build the wheel again",
             )
-
-
-def _word(binary_format: str | None) -> str:
-    return "ELF" if binary_format == "elf" else "Mach-O"
 
 
 CHECK: Final = Check(code=CODE, title=TITLE, find=find)

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 
 HERE: Final = Path(__file__).parent
 HOME: Final = HERE.parents[1] / ".wheelfarm"
@@ -261,8 +263,9 @@ def wait_for(url: str, attempts: int = 100) -> None:
 
 def announce(command: Sequence[str | Path]) -> None:
     """Print a command as it could be typed."""
-    words = [relative(Path(part)) if os.sep in str(part) else str(part) for part in command]
-    console.print(f"[bold]$[/] {' '.join(words)}", soft_wrap=True)
+    here = f"{Path.cwd()}{os.sep}"
+    words = [shlex.quote(str(part).removeprefix(here)) for part in command]
+    console.print("[bold]$[/]", escape(" ".join(words)), soft_wrap=True)
 
 
 def relative(path: Path) -> str:

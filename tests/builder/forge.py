@@ -22,6 +22,8 @@ from store.verdict import Finding, Judgement
 MAC_SUFFIX = ".cpython-311-darwin.so"
 LINUX_SUFFIX = ".cpython-311-x86_64-linux-gnu.so"
 _CPUS = {"x86_64": (0x01000007, 3), "arm64": (0x0100000C, 0)}
+_WINDOWS_ARCH = {"amd64": "x86_64", "arm64": "aarch64", "x86": "x86"}
+_DLLTOOL_MACHINE = {"amd64": "i386:x86-64", "arm64": "arm64", "x86": "i386"}
 _ZIG_ARCH = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 
@@ -34,11 +36,12 @@ def mach(
     flags: tuple[str, ...] = ("-shared",),
     libraries: tuple[tuple[str, bytes], ...] = (),
     system: str = "macos",
+    body: str = "",
 ) -> bytes:
     """A Mach-O file from zig's linker. `libraries` are (file name, bytes) to link."""
     target = f"{_ZIG_ARCH[arch]}-{system}.{minimum}"
     flags = (*flags, "-nostdlib", "-undefined", "dynamic_lookup")
-    return _linked(("-target", target), exports, flags, libraries)
+    return _linked(("-target", target), exports, flags, libraries, body)
 
 
 @cache
@@ -57,6 +60,46 @@ def elf(
 def zig_elf(target: str, exports: tuple[str, ...] = ("PyInit_m",)) -> bytes:
     """A shared library for `target` (``aarch64-linux-gnu.2.17``), without a libc."""
     return _linked(("-target", target), exports, ("-shared", "-fPIC", "-nostdlib"), ())
+
+
+@cache
+def pe(
+    arch: str = "amd64",
+    exports: tuple[str, ...] = ("PyInit_m",),
+    imports: tuple[str, ...] = ("python311.dll",),
+    flags: tuple[str, ...] = ("/dll", "/noentry"),
+    delayed: tuple[str, ...] = (),
+) -> bytes:
+    """A DLL for Windows that uses one function, ``PyUse_N``, of each DLL of `imports`."""
+    dlls = (*imports, *delayed)
+    uses = [f"PyUse_{number}" for number in range(len(dlls))]
+    body = "".join(f"__declspec(dllimport) int {name}(void);\n" for name in uses)
+    body += f"int use(void) {{ return {' + '.join(f'{n}()' for n in uses) or '0'}; }}\n"
+    body += "".join(f"__declspec(dllexport) void *{n}(void) {{ return use; }}\n" for n in exports)
+    body += (
+        "void *__stdcall __delayLoadHelper2(void *a, void *b) { return 0; }\n" if delayed else ""
+    )
+    zig = [sys.executable, "-m", "ziglang"]
+    target = ["-target", f"{_WINDOWS_ARCH[arch]}-windows-gnu", "-g0", "-fno-sanitize=undefined"]
+    compiled = _run([*zig, "cc", *target, "-c"], body, ())
+    libraries = [(f"{d}.lib", _import_library(arch, d, n)) for d, n in zip(dlls, uses, strict=True)]
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, data in [("m.obj", compiled), *libraries]:
+            (Path(scratch) / name).write_bytes(data)
+        inputs = ["m.obj", *(name for name, _ in libraries), *(f"/delayload:{d}" for d in delayed)]
+        link = [*zig, "lld-link", "/lldmingw", *flags, "/out:out", *inputs]
+        subprocess.run(link, cwd=scratch, check=True, capture_output=True, timeout=60)
+        return (Path(scratch) / "out").read_bytes()
+
+
+@cache
+def _import_library(arch: str, dll: str, symbol: str) -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        exports = Path(scratch) / "dll.def"
+        exports.write_text(f"LIBRARY {dll}\nEXPORTS\n{symbol}\n", "utf-8")
+        tool = [sys.executable, "-m", "ziglang", "dlltool", "-m", _DLLTOOL_MACHINE[arch]]
+        subprocess.run([*tool, "-d", "dll.def", "-l", "out"], cwd=scratch, check=True, timeout=60)
+        return (Path(scratch) / "out").read_bytes()
 
 
 @cache
@@ -192,9 +235,10 @@ def _linked(
     exports: tuple[str, ...],
     flags: tuple[str, ...],
     libraries: tuple[tuple[str, bytes], ...],
+    body: str = "",
 ) -> bytes:
     zig = [sys.executable, "-m", "ziglang", "cc", *target, "-g0", *flags]
-    return _run(zig, _source(exports), libraries)
+    return _run(zig, _source(exports) + body, libraries)
 
 
 def _run(command: list[str], source: str, libraries: tuple[tuple[str, bytes], ...]) -> bytes:

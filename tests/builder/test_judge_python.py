@@ -16,6 +16,7 @@ from tests.builder.forge import (
     mach,
     names,
     only,
+    pe,
     universal,
     verdict_of,
     wheel,
@@ -198,15 +199,19 @@ def test_libraries_for_several_platforms_are_data_of_an_any_wheel(tmp_path: Path
 
 
 def test_windows_launchers_are_data_of_an_any_wheel(tmp_path: Path) -> None:
-    judgement = verdict_of(tmp_path, "p-1.0-py3-none-any.whl", {"p/t64.exe": b"MZ" + bytes(200)})
+    judgement = verdict_of(tmp_path, "p-1.0-py3-none-any.whl", {"p/t64.exe": _launcher()})
     assert (judgement.verdict, only(judgement, "any-wheel").severity) == ("accept", "note")
+
+
+def _launcher() -> bytes:
+    return pe("amd64", (), ("kernel32.dll",), ("/entry:use", "/subsystem:console"))
 
 
 def test_a_windows_module_outside_windows_is_refused(tmp_path: Path) -> None:
     member = "p/m.cp311-win_amd64.pyd"
     for platform in ("any", _MANY):
         tag = "py3-none" if platform == "any" else "cp311-cp311"
-        judgement = verdict_of(tmp_path, f"p-1.0-{tag}-{platform}.whl", {member: b"MZ" + bytes(99)})
+        judgement = verdict_of(tmp_path, f"p-1.0-{tag}-{platform}.whl", {member: pe()})
         assert judgement.verdict == "reject"
         assert only(judgement, "windows-binary").member == member
 

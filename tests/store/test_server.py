@@ -464,7 +464,7 @@ def test_links_and_redirects_hold_behind_a_prefix(store: Store, client: Client) 
     assert page.status_code == 200
     assert page.text == client.get(f"{INDEX}/simple/wheaty/").text
     assert behind.get(f"/wheels{INDEX}/simple/Wheaty/").headers["location"] == "../wheaty/"
-    assert 'href="release/' in behind.get("/wheels/").text
+    assert 'href="./release/' in behind.get("/wheels/").text
 
 
 def test_a_wheel_of_another_channel_is_no_file_of_this_one(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -16,6 +19,7 @@ from store.channel import parse_channel
 from store.publish import Store
 from workers.sources import LOCAL
 
+T = TypeVar("T")
 Pack = Callable[[str], Path]
 Answer = tuple[int, list[dict[str, Any]]]
 
@@ -186,6 +190,39 @@ def test_two_runs_at_once_on_one_store_end_well(farm: Farm, pack: Pack) -> None:
     assert {status for answer in answers for status in statuses(answer)} <= {"built", "hit"}
     files = [{outcome["filename"] for outcome in answer} for answer in answers]
     assert files[0] == files[1] == set(farm.listed())
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_stops_its_builds(
+    farm: Farm, pack: Pack, how: signal.Signals
+) -> None:
+    run = farm.start(pack("hangs"), "--json")
+    hook = wait_for(lambda: building(farm.cache))
+    run.send_signal(how)
+    out, err = run.communicate(timeout=60)
+    assert wait_for(lambda: not Path(f"/proc/{hook}").exists())
+    assert "Traceback" not in out + err
+    if how == signal.SIGINT:
+        assert (run.returncode, out, err.strip()) == (130, "", "stopped")
+    farm.build(pack("pure"))
+    assert farm.left_over() == []
+
+
+def building(cache: Path) -> int | None:
+    """The process of a backend's hook that runs below `cache`."""
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if (process / "cwd").readlink().is_relative_to(cache / "scratch"):
+                return int(process.name)
+    return None
+
+
+def wait_for(there: Callable[[], T | None]) -> T:
+    for _ in range(600):
+        if found := there():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not come")
 
 
 def test_a_marker_leaves_a_package_out_and_says_so(farm: Farm, pack: Pack) -> None:

@@ -50,6 +50,7 @@ def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
         [targets.mac]
         spec = "macos-11.0-arm64:cp311"
         sdk = "MacOSX.sdk"
+        python = "/usr/bin/python3.11"
         [recipes.Python_LDAP]
         env = { LDAP = "1" }
         build-constraints = ["setuptools<80"]
@@ -60,7 +61,9 @@ def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
     assert settings.index_url == "https://index.example/simple"
     assert settings.epoch == 2
     spec = "macos-11.0-arm64:cp311"
-    assert settings.targets["mac"] == NamedTarget(spec=spec, sdk=Path("MacOSX.sdk"))
+    assert settings.targets["mac"] == NamedTarget(
+        spec=spec, sdk=Path("MacOSX.sdk"), python=Path("/usr/bin/python3.11")
+    )
     recipe = settings.recipe("python-ldap")
     assert recipe.env == {"LDAP": "1"}
     assert recipe.build_constraints == ("setuptools<80",)
@@ -104,6 +107,6 @@ def test_a_named_file_must_exist() -> None:
 
 def test_every_key_is_documented() -> None:
     text = DOCUMENT.read_text()
-    keys = ["store", "cache", "index-url", "epoch", "spec", "headers", "sdk"]
+    keys = ["store", "cache", "index-url", "epoch", "spec", "python", "headers", "sdk"]
     keys += [each.name.replace("_", "-") for each in fields(Recipe)]
     assert [key for key in keys if f"`{key}`" not in text] == []

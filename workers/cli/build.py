@@ -12,10 +12,10 @@ from rich.console import Console
 
 from store.channel import parse_channel
 from store.errors import UsageError
-from workers.matrix import Silent, show_end, watch
+from workers.matrix import Silent, show_end, show_how_to_install, watch
 from workers.outcome import Outcome, exit_status
 from workers.plan import Call
-from workers.requirements import Wanted, WantedFile, read_wanted
+from workers.requirements import read_wanted
 from workers.run import run
 from workers.settings import Settings, load_settings
 from workers.targets import resolve_target
@@ -107,14 +107,8 @@ def _quietly(call: Call, settings: Settings, jobs: int) -> list[Outcome]:
 
 def _visibly(call: Call, settings: Settings, jobs: int) -> list[Outcome]:
     console = Console(highlight=False)
-    packages = [_label(wanted) for wanted in call.wanted]
-    with watch(console, packages, [target.name for target in call.targets]) as watcher:
+    with watch(console, [target.name for target in call.targets]) as watcher:
         outcomes = run(call, settings, processes=jobs, watcher=watcher)
     show_end(console, outcomes)
+    show_how_to_install(console, outcomes)
     return outcomes
-
-
-def _label(wanted: Wanted) -> str:
-    if isinstance(wanted, WantedFile):
-        return wanted.path.name
-    return f"{wanted.name}=={wanted.version}"

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 
 from builder.binaries.fat import merge_slices
+from tests.builder.forge import pe
 
 SOURCE = """
 extern int PyModule_Create2(void *, int);
 extern int helper(void);
+extern int perhaps(void) __attribute__((weak, weak_import));
 int exported_data = 3;
 int common_data;
 static int local(void) { return 1; }
 __attribute__((visibility("hidden"))) int hidden(void) { return local(); }
-int PyInit_spam(void) { return PyModule_Create2(0, helper() + hidden() + common_data); }
+int PyInit_spam(void) { return PyModule_Create2(0, helper() + hidden() + common_data + perhaps()); }
 """
 
 Compile = Callable[..., bytes]
@@ -97,9 +99,30 @@ def elf_versioned(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return Path(folder, "main").read_bytes()
 
 
+@pytest.fixture(scope="session")
+def pe_amd64() -> bytes:
+    return pe("amd64", ("PyInit_spam", "more"), ("python311.dll", "user32.dll"), delayed=("z.dll",))
+
+
+@pytest.fixture(scope="session")
+def pe_x86() -> bytes:
+    return pe("x86", ("PyInit_spam",), ("python311.dll",))
+
+
+@pytest.fixture(scope="session")
+def elf_level(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A library that says it needs x86-64-v3."""
+    folder = tmp_path_factory.mktemp("isa")
+    (folder / "m.c").write_text("int spam(void) { return 1; }\n")
+    command = ["cc", "-shared", "-fPIC", "-nostdlib", "-Wl,-z,x86-64-v3", "m.c", "-o", "m.so"]
+    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    return Path(folder, "m.so").read_bytes()
+
+
 SHAPES = (
     *("mach_arm64", "mach_x86_64", "mach_object"),
-    *("elf_x86_64", "elf_object", "elf_arm", "elf_s390x", "elf_versioned"),
+    *("elf_x86_64", "elf_object", "elf_arm", "elf_s390x", "elf_versioned", "elf_level"),
+    *("pe_amd64", "pe_x86"),
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import lief
 import pytest
 
-from builder.binaries.image import ElfFile, MachFile, MachSlice
+from builder.binaries.image import ElfFile, MachFile, MachSlice, PeFile
 from builder.binaries.read import looks_like_binary, read_binary
 
 # Unknown CPUs and damaged side tables are told on stderr, file after file.
@@ -53,7 +53,12 @@ ELF_ARCHES = {
     (183, 64): "aarch64",
     (243, 64): "riscv64",
 }
+EM_X86_64 = 62
 EM_RISCV = 243
+PE_ARCHES = {"I386": "x86", "AMD64": "amd64", "ARM64": "arm64"}
+PE_DLL = lief.PE.Header.CHARACTERISTICS.DLL
+PE_CLR = lief.PE.DataDirectory.TYPES.CLR_RUNTIME_HEADER
+ISA_LEVELS = ["BASELINE", "V2", "V3", "V4"]
 
 
 def enum_name(value: object) -> str:
@@ -79,6 +84,13 @@ def lief_slice(binary: Any) -> dict[str, object]:
             if symbol.origin == lief.MachO.Symbol.ORIGIN.SYMTAB
             and symbol.raw_type == 1
             and not (symbol.value and enum_name(header.file_type) == "OBJECT")
+        },
+        "weak": {
+            str(symbol.name).removeprefix("_")
+            for symbol in binary.symbols
+            if symbol.origin == lief.MachO.Symbol.ORIGIN.SYMTAB
+            and symbol.raw_type == 1
+            and symbol.description & 0x40  # N_WEAK_REF
         },
         "signed": binary.has_code_signature and binary.code_signature.data_size > 0,
     }
@@ -115,6 +127,7 @@ def our_slice(slice_: MachSlice) -> dict[str, object]:
         "rpaths": list(slice_.rpaths),
         "exports": slice_.exports,
         "undefined": slice_.undefined,
+        "weak": slice_.weak,
         "signed": slice_.signed,
     }
 
@@ -142,6 +155,8 @@ def lief_elf(binary: Any) -> dict[str, object]:
         },
         "exports": {s.name for s in symbols if is_visible(s) and s.shndx},
         "undefined": {s.name for s in symbols if is_global(s) and not s.shndx},
+        "weak": {s.name for s in symbols if is_weak(s) and not s.shndx},
+        "isa_needed": lief_isa_needed(binary) if machine == EM_X86_64 else None,
         "executable_stack": loaded and not binary.has_nx and machine != EM_RISCV,
     }
 
@@ -162,6 +177,22 @@ def is_global(symbol: Any) -> bool:
     return bool(symbol.name) and not local and enum_name(symbol.type) not in kinds
 
 
+def is_weak(symbol: Any) -> bool:
+    return is_global(symbol) and enum_name(symbol.binding) == "WEAK"
+
+
+def lief_isa_needed(binary: Any) -> str | None:
+    found: list[str] = []
+    for note in binary.notes:
+        for prop in getattr(note, "properties", []):
+            if enum_name(prop.type) == "X86_ISA":
+                found += [
+                    enum_name(isa) for flag, isa in prop.values if enum_name(flag) == "NEEDED"
+                ]
+    level = max(found, key=ISA_LEVELS.index, default=None)
+    return level and f"x86-64-{level.lower()}"
+
+
 def is_visible(symbol: Any) -> bool:
     return is_global(symbol) and symbol.other & 3 in {0, 3}  # STV_DEFAULT, STV_PROTECTED
 
@@ -174,7 +205,35 @@ def our_elf(file: ElfFile) -> dict[str, object]:
         "runpath": list(file.runpath),
         "exports": file.exports,
         "undefined": file.undefined,
+        "weak": file.weak,
+        "isa_needed": file.isa_needed,
         "executable_stack": file.executable_stack,
+    }
+
+
+def lief_pe(binary: Any) -> dict[str, object]:
+    delayed = list(binary.delay_imports)
+    names = binary.get_export().entries if binary.has_exports else []
+    return {
+        "arch": PE_ARCHES[enum_name(binary.header.machine)],
+        "filetype": "DLL" if binary.header.has_characteristic(PE_DLL) else "EXE",
+        "dependencies": [one.name for one in binary.imports],
+        "delayed": [one.name for one in delayed],
+        "exports": {entry.name for entry in names if entry.name},
+        "undefined": {
+            f"{one.name}#{entry.ordinal}" if entry.is_ordinal else entry.name
+            for one in [*binary.imports, *delayed]
+            for entry in one.entries
+        },
+        "managed": binary.data_directory(PE_CLR).size > 0,
+    }
+
+
+def our_pe(file: PeFile) -> dict[str, object]:
+    same = ("arch", "filetype", "exports", "undefined", "managed")
+    return {name: getattr(file, name) for name in same} | {
+        "dependencies": list(file.dependencies),
+        "delayed": list(file.delayed),
     }
 
 
@@ -187,6 +246,8 @@ def compare(name: str, data: bytes) -> None:
         theirs = [lief_slice(fat.at(place)) for place in range(fat.size)]
         assert len(theirs) == len(ours.slices), name
         pairs = [(our_slice(s), t) for s, t in zip(ours.slices, theirs, strict=True)]
+    elif isinstance(ours, PeFile):
+        pairs = [(our_pe(ours), lief_pe(lief.PE.parse(list(data))))]
     else:
         assert isinstance(ours, ElfFile), name
         pairs = [(our_elf(ours), lief_elf(lief.ELF.parse(list(data))))]

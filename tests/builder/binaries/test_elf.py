@@ -76,7 +76,8 @@ def test_a_shared_library(elf_x86_64: bytes) -> None:
     assert (file.filetype, file.interpreter, file.soname) == ("ET_DYN", None, "libspam.so.1")
     assert (file.rpath, file.runpath) == ((), ("$ORIGIN/a", "/b"))
     assert file.exports == {"PyInit_spam", "exported_data", "common_data"}
-    assert file.undefined == {"PyModule_Create2", "helper"}
+    assert file.undefined == {"PyModule_Create2", "helper", "perhaps"}
+    assert file.weak == {"perhaps"}
     assert not file.executable_stack
 
 

@@ -77,7 +77,8 @@ def test_a_dylib_for_arm64(mach_arm64: bytes) -> None:
         dependencies=(Dependency(name="/usr/lib/libSystem.B.dylib", kind="load"),),
         rpaths=("@loader_path/lib",),
         exports=read(mach_arm64).exports,
-        undefined=frozenset({"PyModule_Create2", "helper", "dyld_stub_binder"}),
+        undefined=frozenset({"PyModule_Create2", "helper", "perhaps", "dyld_stub_binder"}),
+        weak=frozenset({"perhaps"}),
         signed=True,
     )
     assert {"PyInit_spam", "exported_data", "common_data"} <= read(mach_arm64).exports
@@ -108,7 +109,8 @@ def test_an_object_file_has_its_symbols_from_the_symbol_table(mach_object: bytes
     slice_ = read(mach_object)
     assert slice_.filetype == "MH_OBJECT"
     assert slice_.exports == {"PyInit_spam", "exported_data", "common_data"}
-    assert slice_.undefined == {"PyModule_Create2", "helper"}
+    assert slice_.undefined == {"PyModule_Create2", "helper", "perhaps"}
+    assert slice_.weak == {"perhaps"}
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import packaging
 import pytest
 
 from builder.errors import BuilderError
 from builder.toolchain.zig import VERSION, check_binary, find_zig, run_zig
 
 ROOT = Path(__file__).parents[3]
+PACKAGING = Path(packaging.__file__).parent.parent
 ASK = """
 import sys
-sys.path[:0] = sys.argv[1:]
+sys.path.append(sys.argv[1])
+import packaging  # what the builder needs of the installed packages, before they are out of sight
+sys.path[:] = sys.argv[2:] + sys.path[:-1]
 from builder.errors import UnbuildableTargetError
 from builder.toolchain.zig import check_binary, find_zig
 try:
@@ -24,7 +28,7 @@ except UnbuildableTargetError as error:
 
 def without_ziglang(*folders: Path) -> str:
     """What a Python says that sees no installed packages but those in `folders`."""
-    call = [sys.executable, "-I", "-S", "-c", ASK, str(ROOT), *map(str, folders)]
+    call = [sys.executable, "-I", "-S", "-c", ASK, str(PACKAGING), str(ROOT), *map(str, folders)]
     return subprocess.run(call, check=True, capture_output=True, text=True).stdout
 
 
