@@ -10,13 +10,13 @@ BIN := $(abspath $(VENV))/bin
 # A caller's own settings of Python must not reach into the farm's environment.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup run test check format lock clean fuzz bench-verify
+.PHONY: help setup run test corpus check format lock clean fuzz bench-verify
 
 # How many damaged files of each format `make fuzz` tries.
 N ?= 100000
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## install wheelfarm and what it needs into .venv
 
@@ -33,10 +33,13 @@ run: $(STAMP) ## build real sdists for three targets, then install them with pip
 test: $(STAMP) ## run the tests
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup
 
+corpus: $(STAMP) ## hold the verifier to 200 MB of real wheels, fetched once into a cache
+	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup -m corpus tests/corpus
+
 fuzz: $(STAMP) ## judge N damaged files of each format (N=100000); WITH=atheris for libFuzzer
 ifeq ($(WITH),atheris)
 	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
-	for format in zip mach-o fat elf; do \
+	for format in zip mach-o fat elf pe; do \
 	    "$(BIN)/python" -m tests.builder.robustness.coverage_guided $$format -runs=$(N); done
 else
 	"$(BIN)/python" -m tests.builder.robustness.long_run --count $(N)

@@ -23,6 +23,14 @@ PROJECTS = Path(__file__).parent / "projects"
 MTIME = 1_600_000_000
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the corpus, some 200 MB of real wheels, unless ``-m`` asks for it by name."""
+    if "corpus" not in str(config.option.markexpr):
+        left_out = [item for item in items if item.get_closest_marker("corpus")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("corpus")]
+
+
 @pytest.fixture
 def pack(tmp_path: Path) -> Callable[[str], Path]:
     """Pack tests/projects/NAME as NAME-1.0.tar.gz, the wheel writer put beside its backend."""
