@@ -189,23 +189,24 @@ def test_free_threaded_cpython_has_a_list_of_its_own(tmp_path: Path) -> None:
     assert verdict_of(tmp_path, f"p-1.0-cp313-cp313-{_ARM}.whl", {shared: data}).verdict == "reject"
 
 
-@pytest.mark.parametrize(
-    ("members", "platform", "proof"),
-    [
-        ({_M: _mach("malloc", "PyErr_SetString")}, _ARM, "link-checked"),
-        ({_M: _mach("malloc", weak=("mkfifoat",))}, _ARM, "link-checked"),
-        ({_M: _mach("CFBundleGetMainBundle")}, _ARM, "statically-verified"),
-        ({"p/m.cpython-312-x86_64-linux-gnu.so": elf()}, "manylinux_2_17_x86_64", None),
-        ({_M: _mach(), "p/data.elf": elf()}, _ARM, "statically-verified"),
-        ({"p/__init__.py": b""}, _ARM, "statically-verified"),
-    ],
-)
-def test_the_proof_says_whether_every_symbol_was_found(
-    tmp_path: Path, members: dict[str, bytes], platform: str, proof: ProofLevel | None
-) -> None:
-    path = wheel(tmp_path, f"p-1.0-cp312-cp312-{platform}.whl", members)
-    out = tmp_path / "out"
-    out.mkdir()
+def _proof(folder: Path, members: dict[str, bytes], platform: str = _ARM) -> ProofLevel:
+    path = wheel(folder, f"p-1.0-cp312-cp312-{platform}.whl", members)
+    out = folder / "out"
+    out.mkdir(exist_ok=True)
     verified = verify_for_store(path, Context(), out)
     assert isinstance(verified, VerifiedWheel)
-    assert verified.proof == (proof or "statically-verified")
+    return verified.proof
+
+
+def test_a_wheel_whose_every_symbol_is_found_is_link_checked(tmp_path: Path) -> None:
+    assert _proof(tmp_path, {_M: _mach("malloc", "PyErr_SetString")}) == "link-checked"
+    assert _proof(tmp_path, {_M: _mach("malloc", weak=("mkfifoat",))}) == "link-checked"
+
+
+def test_what_no_list_tells_of_proves_no_links(tmp_path: Path) -> None:
+    unsure = {_M: _mach("CFBundleGetMainBundle")}
+    linux = {"p/m.cpython-312-x86_64-linux-gnu.so": elf()}
+    assert _proof(tmp_path, unsure) == "statically-verified"
+    assert _proof(tmp_path, linux, "manylinux_2_17_x86_64") == "statically-verified"
+    assert _proof(tmp_path, {_M: _mach(), "p/data.elf": elf()}) == "statically-verified"
+    assert _proof(tmp_path, {"p/__init__.py": b""}) == "statically-verified"

@@ -20,6 +20,7 @@ from builder.binaries.image import ElfFile
 from builder.binaries.read import read_binary
 from builder.checks.symbols.lists import CPYTHON, LIBSYSTEM
 from builder.checks.symbols.stable_abi import is_cpython_name
+from builder.errors import BinaryError
 
 STUBS: Final = (
     ("10.15", "0.9.1", "libSystem.10.tbd"),
@@ -146,17 +147,30 @@ def _stubs(folder: Path) -> Iterator[tuple[str, str]]:
             raise click.UsageError(f"there is no wheel of ziglang {version} in {folder}")
         with zipfile.ZipFile(found[0]) as wheel:
             ending = f"lib/libc/darwin/{name}"
-            path = next(path for path in wheel.namelist() if path.endswith(ending))
-            yield release, wheel.read(path).decode("utf-8")
+            paths = [path for path in wheel.namelist() if path.endswith(ending)]
+            if not paths:
+                raise click.UsageError(f"there is no {ending} in {found[0]}")
+            yield release, wheel.read(paths[0]).decode("utf-8")
 
 
 def _libraries(given: tuple[str, ...]) -> Iterator[tuple[str, frozenset[str]]]:
     for pair in given:
         abi, _, path = pair.partition("=")
-        file = read_binary(Path(path).read_bytes())
-        if not isinstance(file, ElfFile):
-            raise click.UsageError(f"no ELF file: {path}")
-        yield abi, file.exports
+        if not path:
+            raise click.UsageError(f"not of the form ABI=FILE: {pair}")
+        yield abi, _exports_of(Path(path))
+
+
+def _exports_of(path: Path) -> frozenset[str]:
+    try:
+        file = read_binary(path.read_bytes())
+    except OSError as error:
+        raise click.UsageError(f"cannot read {path}: {error.strerror}") from error
+    except BinaryError as error:
+        raise click.UsageError(f"no ELF file: {path}: {error.message}") from error
+    if not isinstance(file, ElfFile):
+        raise click.UsageError(f"no ELF file: {path}")
+    return file.exports
 
 
 def _write(path: Path, table: object) -> None:
