@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.binaries.sign import sign_adhoc
 from tests.builder.forge import (
     MAC_SUFFIX,
     dylib,
@@ -90,7 +91,7 @@ def test_a_vendored_library_above_the_tag_counts(tmp_path: Path) -> None:
 
 
 def test_a_slice_that_says_no_minimum_is_a_warning(tmp_path: Path) -> None:
-    data = with_command(mach("arm64"), _BUILD_VERSION, _UNKNOWN_COMMAND)
+    data = sign_adhoc(with_command(mach("arm64"), _BUILD_VERSION, _UNKNOWN_COMMAND), "m.so")
     judgement = verdict_of(tmp_path, _name("macosx_11_0_arm64"), {_M: data})
     finding = only(judgement, "minimum-os")
     assert (judgement.verdict, finding.severity, finding.slice) == ("accept", "warning", "arm64")
