@@ -21,6 +21,37 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CodeDirectory:
+    """One CodeDirectory of a code signature, compared with the bytes that it is about.
+
+    `hash` is ``sha1``, ``sha256``, ``sha256-truncated`` or ``sha384``, `page_size` in bytes.
+    `wrong_pages` are numbers of pages (at most a hundred), `wrong_slots` names of other signed
+    parts, whose hash is not the one that is stated.
+    """
+
+    hash: str
+    identifier: str
+    flags: int
+    page_size: int
+    pages: int
+    wrong_pages: tuple[int, ...]
+    wrong_slots: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeSignature:
+    """The code signature of a slice; the CodeDirectory that the kernel goes by comes first.
+
+    `by_key` tells one made with a key from an ad-hoc one. `fault` says why it is none that dyld
+    would take, None for a well-formed one.
+    """
+
+    directories: tuple[CodeDirectory, ...]
+    by_key: bool
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MachSlice:
     """One architecture of a Mach-O file.
 
@@ -44,6 +75,7 @@ class MachSlice:
     undefined: frozenset[str]
     weak: frozenset[str]
     signed: bool
+    signature: CodeSignature | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,13 @@ from typing import Final
 
 from builder.binaries.cursor import STEP, Region, region_of
 from builder.binaries.fat import FatEntry, read_fat_table
-from builder.binaries.image import Dependency, DependencyKind, MachFile, MachSlice
+from builder.binaries.image import (
+    CodeSignature,
+    Dependency,
+    DependencyKind,
+    MachFile,
+    MachSlice,
+)
 from builder.binaries.macho_header import (
     CPU_X86,
     MH_OBJECT,
@@ -21,6 +27,7 @@ from builder.binaries.macho_header import (
     read_header,
 )
 from builder.binaries.macho_symbols import SymbolTables, read_symbols
+from builder.binaries.signature import read_signature
 
 FAT_MAGICS: Final = frozenset({b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf"})
 
@@ -119,6 +126,7 @@ def _read_slice(raw: Region, entry: FatEntry | None) -> MachSlice:
     _check_data_inside(whole, commands)
     platform, minimum_os = _read_minimum_os(commands, header)
     symbols = read_symbols(whole, _symbol_tables(header, commands))
+    signature = _read_signature(whole, commands)
     return MachSlice(
         arch=header.arch,
         offset=whole.base,
@@ -132,7 +140,8 @@ def _read_slice(raw: Region, entry: FatEntry | None) -> MachSlice:
         exports=symbols.exports,
         undefined=symbols.undefined,
         weak=symbols.weak,
-        signed=_is_signed(commands),
+        signed=signature is not None,
+        signature=signature,
     )
 
 
@@ -251,9 +260,13 @@ def _string(command: _Command, what: str, after: int) -> str:
     return command.body.text(offset, what)
 
 
-def _is_signed(commands: tuple[_Command, ...]) -> bool:
-    signatures = (c.body.unpack("II", 8, "") for c in commands if c.kind == _LC_CODE_SIGNATURE)
-    return any(size > 0 for _, size in signatures)
+def _read_signature(whole: Region, commands: tuple[_Command, ...]) -> CodeSignature | None:
+    """The signature that LC_CODE_SIGNATURE names; None for an empty place."""
+    for command in commands:
+        if command.kind == _LC_CODE_SIGNATURE:
+            offset, size = command.body.unpack("II", 8, "LC_CODE_SIGNATURE")
+            return read_signature(whole, offset, size) if size else None
+    return None
 
 
 def _symbol_tables(header: MachHeader, commands: tuple[_Command, ...]) -> SymbolTables:

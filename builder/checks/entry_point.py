@@ -10,8 +10,15 @@ from packaging.tags import Tag
 from builder.binaries.image import Binary, ElfFile, MachFile, PeFile
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
-from builder.checks.tag_edits import on_archs
-from builder.modules import ModuleFile, exports_of, extension_modules, module_files
+from builder.checks.tag_edits import for_python, on_archs
+from builder.modules import (
+    ModuleFile,
+    exports_of,
+    extension_modules,
+    imports,
+    module_files,
+    python_minor,
+)
 from builder.wheel import OpenedWheel
 from store.tags import MacPlatform, parse_platform
 from store.verdict import Finding, Severity
@@ -20,6 +27,8 @@ CODE: Final = "entry-point"
 TITLE: Final = "Every extension module exports its entry point in every slice"
 _SOURCES: Final = 64 << 20
 _LOADERS: Final = (b"ctypes", b"cffi", b"dlopen", b"LoadLibrary", b"load_extension")
+_INIT: Final = ("PyInit_", "PyInitU_")
+_FIRST_EXPORT_HOOK: Final = 15
 _ENTRIES: Final = ("PyInit_", "PyInitU_", "PyModExport_", "PyModExportU_")
 
 
@@ -41,10 +50,16 @@ def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
-    """The architectures of a macOS tag for which every extension module has its entry point.
+    """The interpreters and the macOS architectures for which every module has its entry point.
 
     A fat file can hold a slice that is empty: the architecture is there, the module is not.
+    ``PyModExport_`` is looked for from 3.15 on only (PEP 793).
     """
+    if late := list(_without_init(wheel, tag)):
+        stable = tag.abi in {"abi3", "abi3t"}
+        raised = {for_python(tag, f"cp3{_FIRST_EXPORT_HOOK}", tag.abi)} if stable else set()
+        findings = tuple(_too_late(module, tag) for module in late)
+        return Ruling(tags=frozenset(raised), findings=findings)
     platform = parse_platform(tag.platform)
     if not isinstance(platform, MacPlatform):
         return holds(tag)
@@ -60,6 +75,32 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
     kept = platform.archs - {arch for _, arch in empty}
     findings = tuple(_missing(module, "error", {"found": []}, arch) for module, arch in empty)
     return Ruling(tags=on_archs(tag, platform, kept), findings=findings)
+
+
+def _without_init(wheel: OpenedWheel, tag: Tag) -> Iterator[ModuleFile]:
+    """The modules that an interpreter of `tag` picks up and that only a later one can start."""
+    minor = python_minor(tag.interpreter)
+    if minor is None or minor >= _FIRST_EXPORT_HOOK:
+        return
+    for module in extension_modules(wheel):
+        wanted = {name for name in module.entry_points if name.startswith(_INIT)}
+        if imports(tag, module.suffix) and not wanted & _exports(module):
+            yield module
+
+
+def _too_late(module: ModuleFile, tag: Tag) -> Finding:
+    return Finding(
+        check=CODE,
+        severity="error",
+        member=module.member.path,
+        message=f"the module starts by PyModExport_ alone, which `{tag}` does not look for",
+        evidence={
+            "claimed": str(tag),
+            "expected": sorted(module.entry_points),
+            "first": f"cp3{_FIRST_EXPORT_HOOK}",
+        },
+        hint="export PyInit_ as well, or tag the wheel for 3.15 and later",
+    )
 
 
 def _is_entry(symbol: str) -> bool:

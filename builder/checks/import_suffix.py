@@ -10,6 +10,7 @@ from packaging.tags import Tag
 
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
+from builder.checks.symbols.stable_abi import FIRST_ABI3
 from builder.checks.tag_edits import for_python
 from builder.modules import ModuleFile, extension_modules, imports, python_minor
 from builder.wheel import OpenedWheel
@@ -90,8 +91,8 @@ def _candidates(
         for file in files
         if file.suffix.interpreter is not None and file.suffix.abi is not None
     }
-    if context.built_by and not named and tag.abi == "none":
-        named = {(context.built_by, context.built_by)}
+    if not named and tag.abi == "none" and tag.interpreter not in {"py2", "cp2"}:
+        named = _unnamed(files, tag, context)
     if floor is not None and (since := max(file.suffix.since for file in files)) > floor:
         named.add((f"cp3{since}", tag.abi))
     return frozenset(
@@ -99,6 +100,19 @@ def _candidates(
         for interpreter, abi in named
         if floor is None or (python_minor(interpreter) or 0) >= floor
     )
+
+
+def _unnamed(files: list[ModuleFile], tag: Tag, context: Context) -> set[tuple[str, str]]:
+    """Interpreters and ABIs for suffixes that name no version: a stable ABI's, or the builder's.
+
+    The stable ABI from its first version on; abi3-symbols raises that to what the code needs.
+    """
+    kinds = {file.suffix.kind for file in files}
+    if kinds <= {"abi3", "abi3t"}:
+        since = max(file.suffix.since for file in files)
+        first = max(python_minor(tag.interpreter) or FIRST_ABI3, since)
+        return {(f"cp3{first}", abi) for abi in ("abi3", "abi3t")}
+    return {(context.built_by, context.built_by)} if context.built_by else set()
 
 
 def _is_open(tag: Tag) -> bool:

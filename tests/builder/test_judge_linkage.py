@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.binaries.sign import sign_adhoc
 from builder.checks.context import Context
 from builder.judge import judge
+from tests.builder.binaries.signatures import place, resigned
 from tests.builder.forge import MAC_SUFFIX, dylib, fat, mach, names, only, verdict_of, wheel
 
 _ARM = "p-1.0-cp311-cp311-macosx_11_0_arm64.whl"
@@ -104,6 +106,59 @@ def test_an_unsigned_arm64_slice_is_refused(tmp_path: Path) -> None:
     judgement = verdict_of(tmp_path, _ARM, {_M: data})
     finding = only(judgement, "code-signature")
     assert (judgement.verdict, finding.member, finding.slice) == ("reject", _M, "arm64")
+
+
+_INTEL = "p-1.0-cp311-cp311-macosx_11_0_x86_64.whl"
+
+
+def _signed(arch: str) -> bytes:
+    return sign_adhoc(mach(arch), "m.so")
+
+
+def _changed(data: bytes, at: int = 0x1400) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(("name", "arch"), [(_ARM, "arm64"), (_INTEL, "x86_64")])
+def test_a_slice_that_was_changed_after_it_was_signed_is_refused(
+    tmp_path: Path, name: str, arch: str
+) -> None:
+    assert verdict_of(tmp_path, name, {_M: _signed(arch)}).verdict == "accept"
+    judgement = verdict_of(tmp_path, name, {_M: _changed(_signed(arch))})
+    finding = only(judgement, "code-signature")
+    assert (judgement.verdict, finding.member, finding.slice) == ("reject", _M, arch)
+    assert finding.evidence["directory"] == "sha256"
+    assert finding.evidence["wrong_pages"] == [0 if arch == "arm64" else 1]
+
+
+def test_each_directory_of_a_signature_is_judged(tmp_path: Path) -> None:
+    data = resigned(mach("arm64"), (1, 2))
+    assert verdict_of(tmp_path, _ARM, {_M: data}).verdict == "accept"
+    judgement = verdict_of(tmp_path, _ARM, {_M: _changed(data)})
+    found = {str(f.evidence["directory"]) for f in judgement.findings}
+    assert (judgement.verdict, found) == ("reject", {"sha1", "sha256"})
+
+
+@pytest.mark.parametrize(("name", "arch"), [(_ARM, "arm64"), (_INTEL, "x86_64")])
+def test_a_malformed_signature_is_refused(tmp_path: Path, name: str, arch: str) -> None:
+    data = _signed(arch)
+    broken = _changed(data, place(data)[1] + 1)
+    finding = only(verdict_of(tmp_path, name, {_M: broken}), "code-signature")
+    assert "magic" in str(finding.evidence["fault"])
+
+
+def test_a_changed_slice_of_a_fat_file_is_named(tmp_path: Path) -> None:
+    data = fat(mach("x86_64", "11.0"), _changed(mach("arm64")))
+    judgement = verdict_of(tmp_path, _UNIVERSAL, {_M: data})
+    assert judgement.verdict == "reject"
+    assert only(judgement, "code-signature").slice == "arm64"
+
+
+def test_a_changed_slice_that_no_tag_promises_does_no_harm(tmp_path: Path) -> None:
+    data = fat(mach("x86_64"), _changed(mach("arm64")))
+    assert verdict_of(tmp_path, _INTEL, {_M: data}).verdict == "accept"
 
 
 def test_an_unsigned_x86_64_slice_is_normal(tmp_path: Path) -> None:

@@ -37,6 +37,10 @@ _M = f"p/m{MAC_SUFFIX}"
         (f"cp38-abi3-{_ARM}", ".cpython-312-darwin.so", f"cp312-cp312-{_ARM}"),
         (f"py3-none-{_ARM}", ".cpython-311-darwin.so", f"cp311-cp311-{_ARM}"),
         (f"cp313-none-{_ARM}", ".cpython-313-darwin.so", f"cp313-cp313-{_ARM}"),
+        (f"cp313-cp313-{_ARM}", ".cpython-313t-darwin.so", f"cp313-cp313t-{_ARM}"),
+        (f"cp314-cp314-{_ARM}", ".cpython-313t-darwin.so", f"cp313-cp313t-{_ARM}"),
+        (f"cp315-cp315-{_ARM}", ".pypy310-pp73-darwin.so", f"pp310-pypy310_pp73-{_ARM}"),
+        (f"cp38-abi3-{_ARM}", ".abi3t.so", f"cp315-abi3-{_ARM}"),
         (f"cp311.cp312-cp312-{_ARM}", ".cpython-312-darwin.so", f"cp312-cp312-{_ARM}"),
     ],
 )
@@ -53,6 +57,9 @@ def test_the_suffix_says_who_imports_it(
     ("claim", "suffix"),
     [
         (f"cp313-cp313t-{_ARM}", ".abi3.so"),
+        (f"cp314-cp314t-{_ARM}", ".abi3t.so"),
+        (f"cp315-cp315t-{_ARM}", ".abi3.so"),
+        (f"cp315-abi3t-{_ARM}", ".abi3.so"),
         (f"cp311-cp311-{_ARM}", ".cpython-311-x86_64-linux-gnu.so"),
         (f"cp38-abi3-{_ARM}", ".cpython-37m-darwin.so"),
         (f"py3-none-{_ARM}", ".so"),
@@ -75,6 +82,10 @@ def test_a_suffix_that_nobody_there_imports_is_refused(
         (f"cp38-abi3-{_ARM}", ".abi3.so"),
         (f"cp311-cp311-{_ARM}", ".abi3.so"),
         (f"cp313-cp313t-{_ARM}", ".cpython-313t-darwin.so"),
+        (f"cp313-cp313t-{_ARM}", ".so"),
+        (f"cp315-cp315t-{_ARM}", ".abi3t.so"),
+        (f"cp315-cp315-{_ARM}", ".abi3t-darwin.so"),
+        (f"cp315-abi3-{_ARM}", ".abi3t.so"),
         (f"pp310-pypy310_pp73-{_ARM}", ".pypy310-pp73-darwin.so"),
     ],
 )
@@ -130,15 +141,28 @@ def test_a_module_without_its_entry_point_is_refused(
 @pytest.mark.parametrize(
     ("member", "export"),
     [
-        (f"pkg/__init__{MAC_SUFFIX}", "PyInit_pkg"),
-        (f"pkg/größe{MAC_SUFFIX}", "PyInitU_gre_6ka8i"),
-        (f"pkg/m{MAC_SUFFIX}", "PyModExport_m"),
+        ("pkg/__init__.cpython-315-darwin.so", "PyInit_pkg"),
+        ("pkg/größe.cpython-315-darwin.so", "PyInitU_gre_6ka8i"),
+        ("pkg/m.cpython-315-darwin.so", "PyModExport_m"),
+        ("pkg/größe.cpython-315-darwin.so", "PyModExportU_gre_6ka8i"),
     ],
 )
 def test_every_form_of_entry_point_is_known(tmp_path: Path, member: str, export: str) -> None:
     data = mach("arm64", "11.0", (export,))
-    judgement = verdict_of(tmp_path, f"p-1.0-cp311-cp311-{_ARM}.whl", {member: data})
+    judgement = verdict_of(tmp_path, f"p-1.0-cp315-cp315-{_ARM}.whl", {member: data})
     assert (judgement.verdict, judgement.findings) == ("accept", ())
+
+
+def test_an_export_hook_starts_a_module_from_its_first_python_on(tmp_path: Path) -> None:
+    data = mach("arm64", "11.0", ("PyModExport_m",))
+    judgement = verdict_of(tmp_path, f"p-1.0-cp311-cp311-{_ARM}.whl", {_M: data})
+    finding = only(judgement, "entry-point")
+    assert (judgement.verdict, finding.member) == ("reject", _M)
+    assert finding.evidence["expected"] == ["PyInit_m", "PyModExport_m"]
+    stable = verdict_of(tmp_path, f"p-1.0-cp311-abi3-{_ARM}.whl", {"p/m.abi3.so": data})
+    assert (stable.verdict, names(stable)) == ("retag", {f"cp315-abi3-{_ARM}"})
+    both = mach("arm64", "11.0", ("PyModExport_m", "PyInit_m"))
+    assert verdict_of(tmp_path, f"p-1.0-cp311-cp311-{_ARM}.whl", {_M: both}).verdict == "accept"
 
 
 def test_a_library_that_code_loads_needs_no_entry_point(tmp_path: Path) -> None:
@@ -237,12 +261,6 @@ def test_a_windows_module_outside_windows_is_refused(tmp_path: Path) -> None:
         assert only(judgement, "windows-binary").member == member
 
 
-def test_a_module_in_purelib_is_refused(tmp_path: Path) -> None:
-    member = f"p-1.0.data/purelib/{_M}"
-    judgement = verdict_of(tmp_path, f"p-1.0-cp311-cp311-{_ARM}.whl", {member: mach("arm64")})
-    assert (judgement.verdict, only(judgement, "purelib-binary").member) == ("reject", member)
-
-
 def test_a_pure_wheel_bound_to_one_python_is_bound_to_its_builder(tmp_path: Path) -> None:
     for claim in ("py313-none-any", "py310-none-any", "py310.py312-none-any"):
         path = wheel(tmp_path, f"p-1.0-{claim}.whl", {"p/__init__.py": b""})
@@ -261,11 +279,6 @@ def test_a_plain_module_in_an_any_wheel_is_its_builder_s(tmp_path: Path) -> None
     path = wheel(tmp_path, "p-1.0-py3-none-any.whl", {"p/m.so": mach("arm64")})
     assert judge(path).verdict == "reject"
     assert names(judge(path, Context(built_by="cp311"))) == {f"cp311-cp311-{_ARM}"}
-
-
-def test_a_platform_wheel_without_binaries_is_accepted(tmp_path: Path) -> None:
-    judgement = verdict_of(tmp_path, f"p-1.0-py3-none-{_ARM}.whl", {"p/__init__.py": b""})
-    assert judgement.verdict == "accept"
 
 
 def _expecting(**modules: set[str]) -> Context:

@@ -80,6 +80,7 @@ def test_a_dylib_for_arm64(mach_arm64: bytes) -> None:
         undefined=frozenset({"PyModule_Create2", "helper", "perhaps", "dyld_stub_binder"}),
         weak=frozenset({"perhaps"}),
         signed=True,
+        signature=read(mach_arm64).signature,
     )
     assert {"PyInit_spam", "exported_data", "common_data"} <= read(mach_arm64).exports
     assert not {"hidden", "local", "helper"} & read(mach_arm64).exports

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from builder.checks.link_symbols import all_found
+from builder.judge import judge_opened
+from builder.wheel import open_wheel
 from store.digest import sha256_of_file
-from tests.builder.toolchain.conftest import PROJECTS, PYTHON_TAG, Build, described, libraries
+from tests.builder.toolchain.conftest import (
+    PROJECTS,
+    PYTHON_TAG,
+    Build,
+    Built,
+    described,
+    libraries,
+)
 
 pytestmark = pytest.mark.network
 
@@ -18,11 +28,21 @@ EXPECTED = {ARM64: ("arm64", (11, 0), True), X86_64: ("x86_64", (10, 13), False)
 Fetch = Callable[[str], Path]
 
 
+def is_link_checked(built: Built) -> bool:
+    """Whether every symbol that the wheel asks for is found under its own tags."""
+    assert built.wheel is not None
+    wheel = open_wheel(built.wheel)
+    judgement = judge_opened(wheel)
+    assert judgement.verdict == "accept", judgement.findings
+    return all_found(wheel, judgement.tags)
+
+
 @pytest.mark.parametrize("target", [ARM64, X86_64])
 def test_markupsafe(target: str, sdist: Fetch, cross_build: Build) -> None:
     built = cross_build(sdist("markupsafe-3.0.2"), target)
     assert [described(module) for module in built.modules.values()] == [EXPECTED[target]]
     assert built.attempted == {"markupsafe._speedups"}
+    assert is_link_checked(built)
 
 
 @pytest.mark.slow
@@ -45,6 +65,7 @@ def test_sdists(
     assert {path.removesuffix(suffix).replace("/", ".") for path in built.modules} == modules
     assert {described(module) for module in built.modules.values()} <= {EXPECTED[target]}
     assert built.attempted == modules
+    assert is_link_checked(built) == bool(modules)
 
 
 @pytest.mark.slow
@@ -59,6 +80,7 @@ def test_other_pythons(
     assert built.wheel is not None
     assert built.wheel.name == f"wrapt-1.17.2-{python_tag}-{tag}-macosx_11_0_arm64.whl"
     assert [described(module) for module in built.modules.values()] == [EXPECTED[ARM64]]
+    assert is_link_checked(built)
 
 
 def test_two_builds_are_the_same_bytes(cross_build: Build, sdist: Fetch) -> None:
@@ -113,6 +135,7 @@ def test_cplusplus_brings_its_library_along(cross_build: Build) -> None:
     assert described(module) == EXPECTED[ARM64]
     assert libraries(module) == {"/usr/lib/libSystem.B.dylib"}
     assert built.attempted == {"cxx_lift"}
+    assert is_link_checked(built)
 
 
 @pytest.mark.slow
