@@ -231,6 +231,7 @@ def _stable_abi_agrees(tag: Tag, suffix: Suffix) -> bool:
     3.13t and 3.14t do look for ``.abi3.so``, and crash on what they find.
     """
     free_threaded = tag.abi == "abi3t" or re.fullmatch(r"cp3\d+td?", tag.abi) is not None
+    free_threaded |= tag.abi == "none" and not names_one_abi(tag.interpreter)
     if not tag.interpreter.startswith("cp") or (python_minor(tag.interpreter) or 0) < suffix.since:
         return False
     return suffix.kind == "abi3t" or not free_threaded

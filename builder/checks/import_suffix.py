@@ -32,7 +32,7 @@ def narrow(wheel: OpenedWheel, tag: Tag, context: Context) -> Ruling:
     if _names_an_abi(tag) and _all_importable(modules, tag):
         return holds(tag)
     able = frozenset(t for t in _candidates(modules, tag, context) if _all_importable(modules, t))
-    better = _within_claim(wheel, modules, able)
+    better = _widest(_within_claim(wheel, modules, able))
     return Ruling(tags=better, findings=tuple(_reasons(modules, tag, better)))
 
 
@@ -49,6 +49,13 @@ def _within_claim(
     return able
 
 
+def _widest(tags: frozenset[Tag]) -> frozenset[Tag]:
+    """`tags` without those that another one says too: cp311-cp311 beside cp310-abi3."""
+    return frozenset(
+        tag for tag in tags if not any(_is_within(tag, other) for other in tags - {tag})
+    )
+
+
 def _is_within(tag: Tag, said: Tag) -> bool:
     """Whether every interpreter that takes `tag` takes `said` too."""
     minor, floor = python_minor(tag.interpreter) or 0, python_minor(said.interpreter)
@@ -56,7 +63,9 @@ def _is_within(tag: Tag, said: Tag) -> bool:
         return True
     if said.abi == "none":
         generic = floor is None or said.interpreter.startswith("py")
-        return minor >= (floor or 0) if generic else tag.interpreter == said.interpreter
+        if not generic:
+            return tag.interpreter == said.interpreter and tag.abi not in {"abi3", "abi3t"}
+        return minor >= (floor or 0)
     stable = said.abi in {"abi3", "abi3t"} and tag.interpreter.startswith("cp")
     threaded = tag.abi.startswith("cp") and "t" in tag.abi
     return stable and minor >= (floor or 0) and not (threaded and said.abi == "abi3")
@@ -91,8 +100,10 @@ def _candidates(
         for file in files
         if file.suffix.interpreter is not None and file.suffix.abi is not None
     }
-    if not named and tag.abi == "none" and tag.interpreter not in {"py2", "cp2"}:
-        named = _unnamed(files, tag, context)
+    if tag.abi == "none" and tag.interpreter not in {"py2", "cp2"}:
+        named |= _unnamed(files, tag)
+        if not named and context.built_by:
+            named = {(context.built_by, context.built_by)}
     if floor is not None and (since := max(file.suffix.since for file in files)) > floor:
         named.add((f"cp3{since}", tag.abi))
     return frozenset(
@@ -102,17 +113,19 @@ def _candidates(
     )
 
 
-def _unnamed(files: list[ModuleFile], tag: Tag, context: Context) -> set[tuple[str, str]]:
-    """Interpreters and ABIs for suffixes that name no version: a stable ABI's, or the builder's.
+def _unnamed(files: list[ModuleFile], tag: Tag) -> set[tuple[str, str]]:
+    """Interpreters and ABIs for suffixes of a stable ABI, under a tag that names none.
 
-    The stable ABI from its first version on; abi3-symbols raises that to what the code needs.
+    The stable ABI from its first version on (abi3-symbols raises that to what the code needs); for
+    ``cp313-none`` that of 3.13 alone, with a GIL or without.
     """
-    kinds = {file.suffix.kind for file in files}
-    if kinds <= {"abi3", "abi3t"}:
-        since = max(file.suffix.since for file in files)
-        first = max(python_minor(tag.interpreter) or FIRST_ABI3, since)
-        return {(f"cp3{first}", abi) for abi in ("abi3", "abi3t")}
-    return {(context.built_by, context.built_by)} if context.built_by else set()
+    stable = [file.suffix.since for file in files if file.suffix.kind in {"abi3", "abi3t"}]
+    if not stable:
+        return set()
+    if tag.interpreter.startswith("cp") and python_minor(tag.interpreter):
+        return {(tag.interpreter, f"{tag.interpreter}{flag}") for flag in ("", "t")}
+    first = max(python_minor(tag.interpreter) or FIRST_ABI3, *stable)
+    return {(f"cp3{first}", abi) for abi in ("abi3", "abi3t")}
 
 
 def _is_open(tag: Tag) -> bool:

@@ -42,6 +42,8 @@ _M = f"p/m{MAC_SUFFIX}"
         (f"cp315-cp315-{_ARM}", ".pypy310-pp73-darwin.so", f"pp310-pypy310_pp73-{_ARM}"),
         (f"cp38-abi3-{_ARM}", ".abi3t.so", f"cp315-abi3-{_ARM}"),
         (f"cp311.cp312-cp312-{_ARM}", ".cpython-312-darwin.so", f"cp312-cp312-{_ARM}"),
+        # 3.13t takes cp313-none too, and must not import an abi3 module.
+        (f"cp313-none-{_ARM}", ".abi3.so", f"cp313-cp313-{_ARM}"),
     ],
 )
 def test_the_suffix_says_who_imports_it(
