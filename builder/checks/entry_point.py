@@ -13,7 +13,7 @@ from builder.checks.context import Context
 from builder.checks.tag_edits import on_archs
 from builder.modules import ModuleFile, exports_of, extension_modules, module_files
 from builder.wheel import OpenedWheel
-from store.tags import MacPlatform, parse_platform
+from store.tags import IosPlatform, MacPlatform, parse_platform
 from store.verdict import Finding, Severity
 
 CODE: Final = "entry-point"
@@ -41,12 +41,12 @@ def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
-    """The architectures of a macOS tag for which every extension module has its entry point.
+    """The architectures of an Apple tag for which every extension module has its entry point.
 
     A fat file can hold a slice that is empty: the architecture is there, the module is not.
     """
     platform = parse_platform(tag.platform)
-    if not isinstance(platform, MacPlatform):
+    if not isinstance(platform, MacPlatform | IosPlatform):
         return holds(tag)
     empty = [
         (module, arch)
@@ -59,6 +59,8 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
         return holds(tag)
     kept = platform.archs - {arch for _, arch in empty}
     findings = tuple(_missing(module, "error", {"found": []}, arch) for module, arch in empty)
+    if isinstance(platform, IosPlatform):
+        return Ruling(tags=frozenset(), findings=findings)
     return Ruling(tags=on_archs(tag, platform, kept), findings=findings)
 
 
