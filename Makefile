@@ -39,7 +39,7 @@ corpus: $(STAMP) ## hold the verifier to 200 MB of real wheels, fetched once int
 fuzz: $(STAMP) ## judge N damaged files of each format (N=100000); WITH=atheris for libFuzzer
 ifeq ($(WITH),atheris)
 	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
-	for format in zip mach-o fat elf; do \
+	for format in zip mach-o fat elf pe; do \
 	    "$(BIN)/python" -m tests.builder.robustness.coverage_guided $$format -runs=$(N); done
 else
 	"$(BIN)/python" -m tests.builder.robustness.long_run --count $(N)

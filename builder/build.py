@@ -126,6 +126,7 @@ def context_of(request: BuildRequest, attempted: frozenset[str] = frozenset()) -
         built_by=target.interpreter.python_tag,
         libpython_name=target.build.libpython_name if target.build else None,
         libpython_folder=str(folder) if (folder := request.toolchain.libpython_folder) else None,
+        isa=target.isa,
         portable=target.build is None,
         expected_modules={reason: names for reason, names in expected.items() if names},
         external_libraries=recipe.external_libraries,
@@ -157,7 +158,7 @@ def _finished(
         built_sha256=built.sha256,
         log_sha256=sha256_of_file(prepared.log),
         log_size=prepared.log.stat().st_size,
-        proof="statically-verified",
+        proof=verified.proof,
         findings=verified.findings,
         environment=environment,
     )

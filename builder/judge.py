@@ -58,14 +58,22 @@ def judge(
     try:
         wheel = open_wheel(path)
     except RefusedWheelError as refusal:
-        return Judgement(
-            filename=path.name,
-            sha256=digest_of_plain(path),
-            verdict="reject",
-            tags=frozenset(),
-            findings=refusal.findings,
-        )
+        return _unopened(path, refusal.findings)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the boundary: fail closed, whatever went wrong
+        return _unopened(path, (_crash("opening", error),))
     return judge_opened(wheel, context, checks, policy=policy)
+
+
+def _unopened(path: Path, findings: tuple[Finding, ...]) -> Judgement:
+    return Judgement(
+        filename=path.name,
+        sha256=digest_of_plain(path),
+        verdict="reject",
+        tags=frozenset(),
+        findings=findings,
+    )
 
 
 def judge_opened(
@@ -211,7 +219,7 @@ def _guarded(
     except RefusedWheelError as refusal:  # a second look at the file found it changed
         return list(refusal.findings)
     except Exception as error:  # noqa: BLE001 - the boundary: fail closed, whatever went wrong
-        return [_crash(check, error)]
+        return [_crash(check.code, error)]
 
 
 def _guarded_narrow(case: _Case, check: Check, narrow: Narrow, tag: Tag) -> Ruling:
@@ -221,15 +229,15 @@ def _guarded_narrow(case: _Case, check: Check, narrow: Narrow, tag: Tag) -> Ruli
     except RefusedWheelError as refusal:
         return Ruling(tags=frozenset(), findings=refusal.findings)
     except Exception as error:  # noqa: BLE001 - the boundary: fail closed, whatever went wrong
-        return Ruling(tags=frozenset(), findings=(_crash(check, error),))
+        return Ruling(tags=frozenset(), findings=(_crash(check.code, error),))
 
 
-def _crash(check: Check, error: Exception) -> Finding:
+def _crash(code: str, error: Exception) -> Finding:
     return Finding(
         check=CRASHED,
         severity="error",
-        message=f"the check {check.code} crashed: {type(error).__name__}",
-        evidence={"check": check.code, "error": repr(error)[:500]},
+        message=f"the check {code} crashed: {type(error).__name__}",
+        evidence={"check": code, "error": repr(error)[:500]},
         hint="report this as a bug of wheelfarm, with the wheel",
     )
 

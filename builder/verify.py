@@ -10,6 +10,7 @@ from builder.checks.catalogue import MISNAMED
 from builder.checks.context import Context
 from builder.checks.elf_rpath import absolute_folders
 from builder.checks.libraries import libpython_of
+from builder.checks.link_symbols import all_found
 from builder.errors import RefusedWheelError
 from builder.judge import judge, judge_opened
 from builder.modules import extension_modules
@@ -94,6 +95,7 @@ def _verified(wheel: OpenedWheel, judgement: Judgement) -> VerifiedWheel:
         extension_modules=frozenset(m.importable_name for m in extension_modules(wheel)),
         interpreter_bound=_interpreter_bound(wheel),
         findings=judgement.findings,
+        proof="link-checked" if all_found(wheel, judgement.tags) else "statically-verified",
     )
 
 

@@ -50,6 +50,10 @@ _HEAD: Final = 8
 _METADATA_FILES: Final = {"METADATA": 8 << 20, "WHEEL": 1 << 20, "RECORD": 64 << 20}
 _HINT_NAME: Final = "a wheel is called NAME-VERSION(-BUILD)-PYTHON-ABI-PLATFORM.whl (PEP 427)"
 _EMPTY_LINE: Final = re.compile(rb"(?<=\n)\r?\n")
+_HEADER_NAME: Final = re.compile(rb"(?:^|[\r\n])([^\s:][^:\r\n]*):")
+_MOST_HEADERS: Final = 20_000
+_MOST_HEADER_NAMES: Final = 200  # the core metadata specification has some forty
+_MOST_ROWS: Final = 4 * LIMITS.members
 _MAX_NAME: Final = 255
 
 LOADED_MACHO: Final = frozenset({"MH_EXECUTE", "MH_DYLIB", "MH_BUNDLE"})
@@ -167,8 +171,7 @@ class OpenedWheel:
     @cached_property
     def raw_metadata(self) -> Mapping[str, object]:
         """The headers of METADATA that are well-formed, by packaging's names."""
-        # What follows the first empty line is the description: long, and not asked for.
-        return dict(parse_email(_EMPTY_LINE.split(self.metadata, maxsplit=1)[0])[0])
+        return dict(parse_email(_header_part(self.metadata))[0])
 
     def texts(self, ending: str, budget: int) -> Iterator[tuple[str, bytes]]:
         """Path and bytes of the members whose path ends with `ending`, `budget` bytes in all."""
@@ -216,7 +219,7 @@ def open_wheel(path: Path, limits: Limits = LIMITS) -> OpenedWheel:
         dist_info=dist_info,
         wheel_headers=_headers(_text(texts, f"{dist_info}/WHEEL")),
         record=tuple(_rows(_text(texts, f"{dist_info}/RECORD"))),
-        metadata=_text(texts, f"{dist_info}/METADATA"),
+        metadata=_checked_metadata(_text(texts, f"{dist_info}/METADATA"), dist_info),
     )
 
 
@@ -335,6 +338,19 @@ def _text(texts: dict[str, bytes], path: str) -> bytes:
     return texts[path]
 
 
+def _header_part(metadata: bytes) -> bytes:
+    """METADATA without the description below its first empty line: long, and not asked for."""
+    return _EMPTY_LINE.split(metadata, maxsplit=1)[0]
+
+
+def _checked_metadata(metadata: bytes, dist_info: str) -> bytes:
+    """`metadata`, refused when its headers are too many: parsing takes names times lines."""
+    names = _HEADER_NAME.findall(_header_part(metadata))
+    if len(names) > _MOST_HEADERS or len({name.lower() for name in names}) > _MOST_HEADER_NAMES:
+        raise refused("dist-info", "it has more headers than are read", f"{dist_info}/METADATA")
+    return metadata
+
+
 def _headers(data: bytes) -> tuple[tuple[str, str], ...]:
     parser = email.parser.HeaderParser(policy=email.policy.compat32)
     message = parser.parsestr(data.decode("utf-8"))
@@ -342,6 +358,10 @@ def _headers(data: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def _rows(data: bytes) -> Iterator[RecordRow]:
+    """The lines of RECORD; refuses more than there can be files, or a malformed one."""
+    # Lines are short and pack well: a wheel of 70 kB could else fill the memory with rows.
+    if data.count(b"\n") + data.count(b"\r") > _MOST_ROWS:
+        raise refused("record", f"RECORD has more than {_MOST_ROWS} lines")
     try:
         for row in csv.reader(io.StringIO(data.decode("utf-8"), newline=""), strict=True):
             if row:

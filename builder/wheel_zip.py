@@ -34,6 +34,8 @@ _FULL32: Final = 0xFFFFFFFF
 _METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # Control characters, a backslash, a drive; and parts that lead up, back, or nowhere.
 _NEVER: Final = re.compile(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:")
+_LONGEST_PATH: Final = 4096
+_LONGEST_PART: Final = 255
 _NOWHERE: Final = frozenset({"", ".", ".."})
 
 
@@ -238,6 +240,8 @@ def _name_problems(entries: tuple[Entry, ...]) -> Iterator[Finding]:
 
 
 def _entry_problems(entry: Entry) -> Iterator[str]:
+    if _too_long(entry.path):
+        yield "the member's path, or a part of it, is longer than file systems take"
     if _unsafe_path(entry.path):
         yield "the member's path leaves the wheel, or is no plain relative path"
     kind = stat.S_IFMT(entry.mode)
@@ -249,6 +253,14 @@ def _entry_problems(entry: Entry) -> Iterator[str]:
         yield f"the member is compressed by a method ({entry.method}) that wheels do not use"
     if entry.folder and entry.size:
         yield "the member is a folder that holds bytes"
+
+
+def _too_long(path: str) -> bool:
+    """Longer than PATH_MAX of Linux, or a part longer than any common file system's limit."""
+    if len(path) <= _LONGEST_PART // 4:
+        return False
+    data = path.encode("utf-8")
+    return len(data) > _LONGEST_PATH or max(map(len, data.split(b"/"))) > _LONGEST_PART
 
 
 def _unsafe_path(path: str) -> bool:
@@ -271,6 +283,8 @@ def _size_problems(file: BinaryIO, entries: tuple[Entry, ...], limits: Limits) -
 
 def _data_offsets(file: BinaryIO, entries: tuple[Entry, ...], end: _End) -> tuple[int, ...]:
     """Where each member's data begins; refuses gaps, overlaps and headers that disagree."""
+    if not entries:
+        raise refusal("the archive is empty")
     offsets, expected = [], 0
     following = [*(entry.offset for entry in entries[1:]), end.directory_offset]
     for entry, limit in zip(entries, following, strict=True):
@@ -280,8 +294,6 @@ def _data_offsets(file: BinaryIO, entries: tuple[Entry, ...], end: _End) -> tupl
         _check_tail(file, entry, data + entry.packed, limit)
         offsets.append(data)
         expected = limit
-    if not entries and end.directory_offset:
-        raise refusal("bytes lie before the archive")
     return tuple(offsets)
 
 

@@ -19,11 +19,15 @@ DEFAULT_PORT: Final = 8484
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The index of one channel for an environment: `fingerprint`, or None and the nearest ones."""
+    """The index of one channel for an environment: `fingerprint`, or None and the nearest ones.
+
+    `elsewhere` are the other channels that have one.
+    """
 
     channel: Channel
     fingerprint: Fingerprint | None
     nearest: tuple[NearMiss, ...]
+    elsewhere: tuple[Channel, ...] = ()
 
     def to_json(self, base_url: str) -> dict[str, JSON]:
         """The answer as plain JSON, its URLs under `base_url`; an error's form without a match."""
@@ -38,11 +42,15 @@ class Resolution:
         }
 
     def _miss(self) -> dict[str, JSON]:
+        hint = "build for it: `wheelfarm build --target native`; the nearest indexes follow"
+        if self.elsewhere:
+            hint = f"another channel has one: --channel {self.elsewhere[0]}"
         return {
             "code": "no-match",
             "message": f"the channel {self.channel} has no index for this environment",
-            "hint": "build for it: `wheelfarm build --target native`; the nearest indexes follow",
+            "hint": hint,
             "channel": self.channel,
+            "other_channels": list(self.elsewhere),
             "nearest": [_near_json(near) for near in self.nearest],
         }
 
@@ -50,10 +58,22 @@ class Resolution:
 def resolve(catalogue: Catalogue, channel: Channel, environment: Environment) -> Resolution:
     """The index of `channel` whose target `environment` satisfies best. Raises StoreError."""
     found = match(environment, catalogue.targets(channel).values())
+    if found.best is not None:
+        return Resolution(channel=channel, fingerprint=fingerprint_of(found.best), nearest=())
     return Resolution(
         channel=channel,
-        fingerprint=None if found.best is None else fingerprint_of(found.best),
+        fingerprint=None,
         nearest=found.nearest,
+        elsewhere=_channels_for(catalogue, environment),
+    )
+
+
+def _channels_for(catalogue: Catalogue, environment: Environment) -> tuple[Channel, ...]:
+    channels = dict.fromkeys(index.channel for index in catalogue.indexes())
+    return tuple(
+        channel
+        for channel in channels
+        if match(environment, catalogue.targets(channel).values()).best is not None
     )
 
 

@@ -61,7 +61,8 @@ class VerifiedWheel:
     Only `builder.verify` makes one. `content_sha256` covers the members but not the tags and
     the build tag, so the same content always gets the same name. `extension_modules` are dotted
     names without their suffix. `interpreter_bound` names the members that load libpython
-    or bear another trace of one interpreter build; empty means linkage-free.
+    or bear another trace of one interpreter build; empty means linkage-free. `proof` is what
+    reading the bytes has shown: ``statically-verified``, or ``link-checked``.
     """
 
     path: Path
@@ -77,3 +78,4 @@ class VerifiedWheel:
     extension_modules: frozenset[str]
     interpreter_bound: tuple[str, ...]
     findings: tuple[Finding, ...]
+    proof: ProofLevel = "statically-verified"

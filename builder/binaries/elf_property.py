@@ -1,8 +1,8 @@
 """The x86 ISA note: which level of x86-64 a file says it needs.
 
 ``.note.gnu.property`` is described in the Linux Extensions to gABI, "Program Property", and the
-bits of the levels in the x86-64 psABI: a note of type NT_GNU_PROPERTY_TYPE_0 holds properties,
-each a type, a size and data.
+bits of the levels in the x86-64 psABI: a note of type NT_GNU_PROPERTY_TYPE_0 holds properties, each
+a type, a size and data.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Final
 
 from packaging.tags import Tag
 
+from builder.binaries.image import PeFile
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.symbols.stable_abi import (
@@ -20,12 +21,13 @@ from builder.checks.symbols.stable_abi import (
 from builder.checks.tag_edits import for_python
 from builder.modules import ModuleFile, exports_of, imports, module_files, python_minor
 from builder.wheel import Member, OpenedWheel
-from store.tags import parse_platform
+from store.tags import WindowsPlatform, parse_platform
 from store.verdict import Finding
 
 CODE: Final = "abi3-symbols"
 TITLE: Final = "An abi3 tag promises only what the stable ABI has"
 _LOADED: Final = frozenset({"MH_BUNDLE", "MH_DYLIB", "ET_DYN"})
+_STABLE_DLLS: Final = frozenset({"python3.dll", "python3t.dll"})
 _SHOWN: Final = 20
 
 
@@ -80,7 +82,8 @@ def _uses(wheel: OpenedWheel, tag: Tag) -> Iterator[_Use]:
 
     A weak symbol that is newer may be missing: code that asks for one is ready for that.
     """
-    stable = stable_symbols()
+    windows = isinstance(parse_platform(tag.platform), WindowsPlatform)
+    stable = stable_symbols(windows=windows)
     brought = _brought(wheel)
     for member, arch, undefined, weak in _slices(wheel, tag):
         names = {n for n in undefined if is_cpython_name(n) and n not in brought}
@@ -114,6 +117,14 @@ def _slices(
     for member, elf in wheel.elf:
         if elf.filetype in _LOADED and elf.arch in archs and member.path not in others:
             yield member, elf.arch, elf.undefined, elf.weak
+    for member, pe in wheel.pe:
+        if pe.arch in archs and member.path not in others and _links_stable_abi(pe):
+            yield member, pe.arch, pe.undefined, frozenset()
+
+
+def _links_stable_abi(file: PeFile) -> bool:
+    """Whether a file for Windows loads the DLL of the stable ABI, and not that of one version."""
+    return any(name.lower() in _STABLE_DLLS for name in file.dependencies)
 
 
 def _is_of_another(tag: Tag, module: ModuleFile) -> bool:

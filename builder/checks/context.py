@@ -20,6 +20,7 @@ class Context:
     lies, None where every loader finds it. `expected_modules` maps a
     reason (``compiler log``, ``recipe``, a sibling's fingerprint) to dotted module names.
     `external_libraries` maps a library's file name to the Recipe's reason for leaving it outside.
+    `isa` is the level that the target asks for (``x86-64-v3``), None for the baseline.
     `portable` says that the target names no interpreter build, so nothing may be linked to one.
     """
 
@@ -28,6 +29,7 @@ class Context:
     built_by: str | None = None
     libpython_name: str | None = None
     libpython_folder: str | None = None
+    isa: str | None = None
     portable: bool = False
     expected_modules: Mapping[str, frozenset[str]] = field(default_factory=dict)
     external_libraries: Mapping[str, str] = field(default_factory=dict)

@@ -6,12 +6,25 @@ from collections.abc import Iterable, Mapping
 
 from packaging.tags import Tag
 
-from store.tags import MacPlatform, Platform, mac_platforms_for
+from store.errors import MalformedError
+from store.tags import MacPlatform, Platform, mac_platforms_for, parse_platform
 
 
 def on_platforms(tag: Tag, platforms: Iterable[Platform]) -> frozenset[Tag]:
-    """`tag` on each of `platforms` instead of its own."""
-    return frozenset(Tag(tag.interpreter, tag.abi, str(platform)) for platform in platforms)
+    """`tag` on each of `platforms` instead of its own.
+
+    A damaged minimum OS (macOS 65535) has no platform tag, so it is left out.
+    """
+    names = filter(_is_platform_tag, map(str, platforms))
+    return frozenset(Tag(tag.interpreter, tag.abi, name) for name in names)
+
+
+def _is_platform_tag(text: str) -> bool:
+    try:
+        parse_platform(text)
+    except MalformedError:
+        return False
+    return True
 
 
 def for_python(tag: Tag, interpreter: str, abi: str) -> Tag:

@@ -94,10 +94,12 @@ def pe(
     imports: tuple[str, ...] = ("python311.dll",),
     flags: tuple[str, ...] = ("/dll", "/noentry"),
     delayed: tuple[str, ...] = (),
+    *,
+    symbols: tuple[str, ...] = ("PyErr_Clear", "PyErr_Occurred", "PyErr_Print", "PyGC_Collect"),
 ) -> bytes:
-    """A DLL for Windows that uses one function, ``PyUse_N``, of each DLL of `imports`."""
+    """A DLL for Windows that uses one function, the next of `symbols`, of each DLL of `imports`."""
     dlls = (*imports, *delayed)
-    uses = [f"PyUse_{number}" for number in range(len(dlls))]
+    uses = symbols[: len(dlls)]
     body = "".join(f"__declspec(dllimport) int {name}(void);\n" for name in uses)
     body += f"int use(void) {{ return {' + '.join(f'{n}()' for n in uses) or '0'}; }}\n"
     body += "".join(f"__declspec(dllexport) void *{n}(void) {{ return use; }}\n" for n in exports)
@@ -137,6 +139,14 @@ def dylib(
     """A macOS library with the given install name."""
     flags = ("-shared", f"-Wl,-install_name,{install_name}", *extra)
     return mach(arch, minimum, ("helper",), flags=flags)
+
+
+def calling(*symbols: str, weak: tuple[str, ...] = ()) -> str:
+    """C that asks for `symbols`, and for `weak` ones if they are there."""
+    strong = [f"extern void {name}();" for name in symbols]
+    perhaps = [f"extern void {name}() __attribute__((weak, weak_import));" for name in weak]
+    calls = "".join(f"((void (*)(void)){name})();" for name in (*symbols, *weak))
+    return "\n".join([*strong, *perhaps, f"void use(void) {{ {calls} }}", ""])
 
 
 def fat(*slices: bytes) -> bytes:

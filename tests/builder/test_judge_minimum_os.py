@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,13 @@ def test_an_honest_ios_wheel_is_accepted(tmp_path: Path) -> None:
     member = "p/m.cpython-313-iphoneos.so"
     judgement = verdict_of(tmp_path, name, {member: mach("arm64", "14.0", system="ios")})
     assert (judgement.verdict, judgement.findings) == ("accept", ())
+
+
+def test_a_minimum_that_no_tag_can_say_is_refused(tmp_path: Path) -> None:
+    data = bytearray(mach("arm64"))
+    at = data.index(struct.pack("<3I", _BUILD_VERSION, 32, 1)) + 12
+    struct.pack_into("<I", data, at, 0xFFFF0000)  # macOS 65535
+    judgement = verdict_of(tmp_path, _name("macosx_11_0_arm64"), {_M: bytes(data)})
+    assert judgement.verdict == "reject"
+    assert "minimum-os" in errors(judgement)
+    assert all(finding.check != "check-crashed" for finding in judgement.findings)

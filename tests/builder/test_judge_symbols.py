@@ -9,30 +9,33 @@ import pytest
 
 from builder.checks.context import Context
 from builder.judge import judge
-from tests.builder.forge import elf, errors, fat, mach, names, only, verdict_of, wheel
+from tests.builder.forge import (
+    calling,
+    elf,
+    errors,
+    fat,
+    mach,
+    names,
+    only,
+    pe,
+    verdict_of,
+    wheel,
+)
 
 _ARM = "macosx_11_0_arm64"
 _MANY = "manylinux_2_17_x86_64"
 _ABI3 = "p/m.abi3.so"
 
 
-def _calling(*symbols: str, weak: tuple[str, ...] = ()) -> str:
-    """C that asks for `symbols`, and for `weak` ones if they are there."""
-    strong = [f"extern void {name}(void);" for name in symbols]
-    perhaps = [f"extern void {name}(void) __attribute__((weak, weak_import));" for name in weak]
-    calls = "".join(f"{name}();" for name in (*symbols, *weak))
-    return "\n".join([*strong, *perhaps, f"void use(void) {{ {calls} }}", ""])
-
-
 @cache
 def _mach(*symbols: str, weak: tuple[str, ...] = (), arch: str = "arm64") -> bytes:
     minimum = "11.0" if arch == "arm64" else "10.13"
-    return mach(arch, minimum, body=_calling(*symbols, weak=weak))
+    return mach(arch, minimum, body=calling(*symbols, weak=weak))
 
 
 @cache
 def _elf(*symbols: str, weak: tuple[str, ...] = ()) -> bytes:
-    return elf(body=_calling(*symbols, weak=weak))
+    return elf(body=calling(*symbols, weak=weak))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_one_slice_with_a_newer_symbol_raises_the_tag(tmp_path: Path) -> None:
     assert only(judgement, "abi3-symbols").slice == "arm64"
 
 
-@pytest.mark.parametrize("symbol", ["_PyObject_GetDictPtr", "PyUnicode_AsUTF8", "_Py_RefTotal"])
+@pytest.mark.parametrize("symbol", ["_PyObject_GetDictPtr", "PyUnicode_AsUTF8"])
 def test_a_symbol_outside_the_stable_abi_is_for_its_builder_alone(
     tmp_path: Path, symbol: str
 ) -> None:
@@ -92,6 +95,11 @@ def test_a_symbol_outside_the_stable_abi_is_for_its_builder_alone(
     assert (finding.evidence["symbols"], finding.evidence["count"]) == ([symbol], 1)
     known = judge(path, Context(built_by="cp311"))
     assert (known.verdict, names(known)) == ("retag", {f"cp311-cp311-{_ARM}"})
+
+
+def test_a_symbol_of_debug_builds_is_outside_the_stable_abi(tmp_path: Path) -> None:
+    judgement = verdict_of(tmp_path, f"p-1.0-cp38-abi3-{_MANY}.whl", {_ABI3: _elf("_Py_RefTotal")})
+    assert only(judgement, "abi3-symbols").evidence["symbols"] == ["_Py_RefTotal"]
 
 
 def test_a_builder_outside_the_claim_proves_nothing(tmp_path: Path) -> None:
@@ -149,3 +157,21 @@ def test_a_suffix_with_a_platform_begins_with_its_first_interpreter(tmp_path: Pa
     assert only(judgement, "import-suffix").evidence["suffix"] == ".abi3-x86_64-linux-gnu.so"
     wrong = {"p/m.abi3-aarch64-linux-gnu.so": elf()}
     assert verdict_of(tmp_path, f"p-1.0-cp315-abi3-{_MANY}.whl", wrong).verdict == "reject"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "holds"),
+    [
+        ("PyErr_SetFromWindowsErr", "cp38-abi3"),
+        ("PyBuffer_Release", "cp311-abi3"),
+        ("_PyObject_GetDictPtr", None),
+    ],
+)
+def test_the_stable_abi_of_windows(tmp_path: Path, symbol: str, holds: str | None) -> None:
+    data = pe(imports=("python3.dll",), symbols=(symbol,))
+    judgement = verdict_of(tmp_path, "p-1.0-cp38-abi3-win_amd64.whl", {"p/m.pyd": data})
+    assert names(judgement) == ({f"{holds}-win_amd64"} if holds else set())
+    if holds != "cp38-abi3":
+        finding = only(judgement, "abi3-symbols")
+        assert (finding.member, finding.slice) == ("p/m.pyd", "amd64")
+        assert symbol in dict.fromkeys(finding.evidence["symbols"])  # type: ignore[arg-type]

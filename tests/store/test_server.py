@@ -290,7 +290,9 @@ def test_resolve_looks_into_one_channel(
     client: Client, mac_index: Target, mac: Environment
 ) -> None:
     answer = client.ask("POST", "/dev/me/resolve", content=_as_probe(mac))
-    assert _error(answer, 404, "no-match")["nearest"] == []
+    body = _error(answer, 404, "no-match")
+    assert (body["nearest"], body["other_channels"]) == ([], ["release"])
+    assert body["hint"] == "another channel has one: --channel release"
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff\xfe", b'{"schema": 1}', b"[" * 60_000])

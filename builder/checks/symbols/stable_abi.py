@@ -22,8 +22,9 @@ MODULE_DEF: Final = frozenset(
 """Functions that take a PyModuleDef, whose layout abi3t does not fix (PEP 803)."""
 
 _CPYTHON: Final = re.compile(r"_?Py[A-Z_]\w*")
-# Only there on Windows, or in interpreters that were built for debugging.
-_ABSENT: Final = frozenset({"MS_WINDOWS", "Py_REF_DEBUG", "Py_TRACE_REFS"})
+_WINDOWS: Final = "MS_WINDOWS"
+_DEBUG: Final = frozenset({"Py_REF_DEBUG", "Py_TRACE_REFS"})
+"""Conditions of interpreters that were built for debugging."""
 
 
 def is_cpython_name(symbol: str) -> bool:
@@ -32,14 +33,15 @@ def is_cpython_name(symbol: str) -> bool:
 
 
 @cache
-def stable_symbols() -> Mapping[str, int]:
-    """Symbol -> the minor version since which the stable ABI has it, on every Unix."""
+def stable_symbols(*, windows: bool = False) -> Mapping[str, int]:
+    """Symbol -> the minor version since which the stable ABI has it, on Unix or on Windows."""
     # Takes 80 ms, which a wheel without an abi3 tag need not pay.
     from abi3info import DATAS, FUNCTIONS  # type: ignore[import-untyped]  # noqa: PLC0415
 
+    absent = _DEBUG if windows else _DEBUG | {_WINDOWS}
     return {
         symbol.name: entry.added.minor
         for table in (FUNCTIONS, DATAS)
         for symbol, entry in table.items()
-        if entry.ifdef is None or entry.ifdef.name not in _ABSENT
+        if entry.ifdef is None or entry.ifdef.name not in absent
     }

@@ -55,7 +55,7 @@ ELF_ARCHES = {
 }
 EM_X86_64 = 62
 EM_RISCV = 243
-PE_ARCHES = {"I386": "x86", "AMD64": "amd64", "ARM64": "arm64"}
+PE_ARCHES = {"I386": "x86", "AMD64": "amd64", "ARM64": "arm64", "ARMNT": "arm"}
 PE_DLL = lief.PE.Header.CHARACTERISTICS.DLL
 PE_CLR = lief.PE.DataDirectory.TYPES.CLR_RUNTIME_HEADER
 ISA_LEVELS = ["BASELINE", "V2", "V3", "V4"]
