@@ -11,6 +11,7 @@ from packaging.tags import Tag
 from builder.binaries.image import PeFile
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
+from builder.checks.symbols.lists import cpython_exports
 from builder.checks.symbols.stable_abi import (
     FIRST_ABI3,
     FIRST_ABI3T,
@@ -60,7 +61,7 @@ def narrow(wheel: OpenedWheel, tag: Tag, context: Context) -> Ruling:
         return holds(tag)
     if laid_out := list(_bound_to_a_layout(wheel, tag)):
         return Ruling(tags=frozenset(), findings=tuple(laid_out))
-    uses = list(_uses(wheel, tag))
+    uses = list(_uses(wheel, tag, context))
     floor = python_minor(tag.interpreter) or FIRST_ABI3
     needed = max([_first(tag), *(m for use in uses for m in use.since.values() if m)])
     if any(use.foreign for use in uses):
@@ -77,16 +78,19 @@ def _first(tag: Tag) -> int:
     return FIRST_ABI3T if tag.abi == "abi3t" else FIRST_ABI3
 
 
-def _uses(wheel: OpenedWheel, tag: Tag) -> Iterator[_Use]:
+def _uses(wheel: OpenedWheel, tag: Tag, context: Context) -> Iterator[_Use]:
     """What each slice that `tag` promises asks of CPython, and no binary of the wheel brings.
 
-    A weak symbol that is newer may be missing: code that asks for one is ready for that.
+    A weak symbol that is newer may be missing: code that asks for one is ready for that. What no
+    CPython ever had is a declared library's, where there is one.
     """
     windows = isinstance(parse_platform(tag.platform), WindowsPlatform)
     stable = stable_symbols(windows=windows)
     brought = _brought(wheel)
     for member, arch, undefined, weak in _slices(wheel, tag):
         names = {n for n in undefined if is_cpython_name(n) and n not in brought}
+        if context.external_libraries:
+            names &= cpython_exports().keys() | stable.keys()
         since = {n: stable.get(n) for n in names if n not in weak or n not in stable}
         if since:
             yield _Use(member=member, arch=arch, since=since)

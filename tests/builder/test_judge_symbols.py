@@ -124,6 +124,16 @@ def test_a_project_s_own_symbols_are_its_own(tmp_path: Path) -> None:
     assert errors(verdict_of(tmp_path, name, members)) == {"abi3-symbols"}
 
 
+def test_a_declared_library_may_have_such_symbols_too(tmp_path: Path) -> None:
+    members = {_ABI3: _elf("PySpam_Helper")}
+    path = wheel(tmp_path, f"p-1.0-cp38-abi3-{_MANY}.whl", members)
+    assert errors(judge(path)) == {"abi3-symbols"}
+    declared = Context(external_libraries={"libspam.so": "the wheel spam-libs brings it"})
+    assert judge(path, declared).verdict == "accept"
+    path = wheel(tmp_path, f"p-1.0-cp38-abi3-{_MANY}.whl", {_ABI3: _elf("_PyObject_GetDictPtr")})
+    assert judge(path, declared).verdict == "reject"
+
+
 def test_a_module_for_one_version_is_no_business_of_the_abi3_tag(tmp_path: Path) -> None:
     members = {_ABI3: _mach(), "p/m.cpython-38-darwin.so": _mach("_PyObject_GetDictPtr")}
     name = f"p-1.0-cp39-abi3-{_ARM}.whl"
