@@ -7,7 +7,7 @@ import platform
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,16 +57,20 @@ def _scratch(workspace: Path) -> Iterator[Path]:
     try:
         yield scratch.resolve()
     finally:
-        shutil.rmtree(scratch, onerror=_make_writable)
+        _open_up(scratch)
+        shutil.rmtree(scratch)
 
 
-def _make_writable(again: Callable[[str], object], path: str, _trouble: object) -> None:
-    """A build may leave folders that nobody may write to; they are ours all the same."""
-    parent = Path(path).parent
-    parent.chmod(parent.stat().st_mode | stat.S_IRWXU)
-    if not os.path.islink(path) and os.path.exists(path):  # noqa: PTH110, PTH114
-        Path(path).chmod(stat.S_IRWXU)
-    again(path)
+def _open_up(folder: Path) -> None:
+    """A build may leave folders that nobody may write to or even list; they are ours all the same.
+
+    Each is opened before `os.walk` goes down into it; links are not followed.
+    """
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            below = Path(parent, name)
+            if not below.is_symlink():
+                below.chmod(stat.S_IRWXU)
 
 
 @contextmanager

@@ -66,7 +66,8 @@ def interpreters() -> list[Path]:
 
 def _candidates() -> Iterator[Path]:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    yield from sorted(pyenv.glob("versions/*/bin/python"))
+    if os.access(pyenv, os.R_OK | os.X_OK):  # it may be another user's
+        yield from sorted(pyenv.glob("versions/*/bin/python"))
     for folder in [*os.environ["PATH"].split(os.pathsep), "/usr/bin", "/usr/local/bin"]:
         if Path(folder).name != "shims":
             yield from (Path(folder) / f"python3{minor}" for minor in _MINORS)

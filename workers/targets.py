@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -101,4 +102,6 @@ def _found_by_uv(version: str) -> Path | None:
 def _found_in_pyenv(version: str) -> Path | None:
     """pyenv puts only the versions that are switched on on PATH; the others are there as well."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    return max(root.glob(f"versions/{version}.*/bin/python{version}"), default=None)
+    with suppress(OSError):  # somebody else's folder
+        return max(root.glob(f"versions/{version}.*/bin/python{version}"), default=None)
+    return None

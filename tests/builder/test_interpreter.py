@@ -147,7 +147,8 @@ def test_a_process_that_leaves_the_session_cannot_hold_the_call(script: Path) ->
 @pytest.mark.parametrize("minor", [6, 7])
 def test_a_real_python_that_is_too_old(minor: int) -> None:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    found = sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python"))
+    ours = os.access(pyenv, os.R_OK | os.X_OK)
+    found = sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python")) if ours else []
     if not found:
         pytest.skip(f"the machine has no Python 3.{minor}")
     with pytest.raises(InterpreterError, match=r"3\.8"):
