@@ -13,11 +13,10 @@ from builder.checks.catalogue import CHECKS, CRASHED, INEXPRESSIBLE
 from builder.checks.check import Check, Narrow, Ruling
 from builder.checks.context import Context
 from builder.errors import RefusedWheelError
+from builder.expressible import expressible
 from builder.policy import NO_POLICY, Policy, policy_for, weigh
 from builder.wheel import OpenedWheel, open_wheel
 from builder.wheel_file import digest_of_plain
-from store.errors import MalformedError
-from store.tags import tag_set_text
 from store.verdict import Finding, Judgement, Verdict
 
 # Narrowing one part of a tag can give another check something to say; it settles at once or never.
@@ -144,7 +143,8 @@ def _weighed(case: _Case) -> _Weighed:
             findings += ruling.findings
         if tags in (before, frozenset()):
             break
-    kept, note = _expressible(tags)
+    kept, left_out = expressible(tags)
+    note = (_dropped(left_out),) if left_out else ()
     dropping = _under_policy(case.policy, Ruling(tags=kept, findings=note), kept)
     return _Weighed(tags=dropping.tags, findings=(*findings, *dropping.findings))
 
@@ -173,27 +173,6 @@ def _under_policy(policy: Policy, ruling: Ruling, asked: frozenset[Tag]) -> Ruli
     if were and all(new.severity != "error" for new in were):
         return Ruling(tags=asked, findings=findings)
     return Ruling(tags=ruling.tags, findings=findings)
-
-
-def _expressible(tags: frozenset[Tag]) -> tuple[frozenset[Tag], tuple[Finding, ...]]:
-    """The largest part of `tags` that one file name can say, and a warning for what is dropped.
-
-    A compressed tag set is all combinations of its parts (PEP 425); to say more would be a lie.
-    """
-    if not tags:
-        return tags, ()
-    try:
-        tag_set_text(tags)
-    except MalformedError:
-        kept = max(_products(tags), key=lambda part: (len(part), sorted(map(str, part))))
-        return kept, (_dropped(tags - kept),)
-    return tags, ()
-
-
-def _products(tags: frozenset[Tag]) -> Iterable[frozenset[Tag]]:
-    for tag in tags:
-        yield frozenset(t for t in tags if (t.interpreter, t.abi) == (tag.interpreter, tag.abi))
-        yield frozenset(t for t in tags if (t.abi, t.platform) == (tag.abi, tag.platform))
 
 
 def _dropped(tags: frozenset[Tag]) -> Finding:

@@ -222,7 +222,7 @@ def _abi_agrees(tag: Tag, suffix: Suffix) -> bool:
         return _stable_abi_agrees(tag, suffix)
     if tag.interpreter != suffix.interpreter:
         return False
-    return tag.abi == suffix.abi or (tag.abi == "none" and _one_abi(tag.interpreter))
+    return tag.abi == suffix.abi or (tag.abi == "none" and names_one_abi(tag.interpreter))
 
 
 def _stable_abi_agrees(tag: Tag, suffix: Suffix) -> bool:
@@ -236,7 +236,7 @@ def _stable_abi_agrees(tag: Tag, suffix: Suffix) -> bool:
     return suffix.kind == "abi3t" or not free_threaded
 
 
-def _one_abi(interpreter: str) -> bool:
+def names_one_abi(interpreter: str) -> bool:
     """Whether an interpreter tag says its ABI: from 3.13 on, cp313 and cp313t share one."""
     minor = python_minor(interpreter)
     return interpreter.startswith("cp") and minor is not None and minor < 13

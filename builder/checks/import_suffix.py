@@ -31,8 +31,35 @@ def narrow(wheel: OpenedWheel, tag: Tag, context: Context) -> Ruling:
         return holds(tag)
     if _names_an_abi(tag) and _all_importable(modules, tag):
         return holds(tag)
-    better = frozenset(t for t in _candidates(modules, tag, context) if _all_importable(modules, t))
+    able = frozenset(t for t in _candidates(modules, tag, context) if _all_importable(modules, t))
+    better = _within_claim(wheel, modules, able)
     return Ruling(tags=better, findings=tuple(_reasons(modules, tag, better)))
+
+
+def _within_claim(
+    wheel: OpenedWheel, modules: Mapping[str, list[ModuleFile]], able: frozenset[Tag]
+) -> frozenset[Tag]:
+    """Those of `able` that were claimed; all of them when the claim suits nobody at all.
+
+    Then it is a mistake that is put right. A false tag beside a true one is dropped, never moved.
+    """
+    claimed = frozenset(t for t in able if any(_is_within(t, said) for said in wheel.claimed))
+    if claimed or any(_all_importable(modules, said) for said in wheel.claimed):
+        return claimed
+    return able
+
+
+def _is_within(tag: Tag, said: Tag) -> bool:
+    """Whether every interpreter that takes `tag` takes `said` too."""
+    minor, floor = python_minor(tag.interpreter) or 0, python_minor(said.interpreter)
+    if (tag.interpreter, tag.abi) == (said.interpreter, said.abi):
+        return True
+    if said.abi == "none":
+        generic = floor is None or said.interpreter.startswith("py")
+        return minor >= (floor or 0) if generic else tag.interpreter == said.interpreter
+    stable = said.abi in {"abi3", "abi3t"} and tag.interpreter.startswith("cp")
+    threaded = tag.abi.startswith("cp") and "t" in tag.abi
+    return stable and minor >= (floor or 0) and not (threaded and said.abi == "abi3")
 
 
 def _by_name(wheel: OpenedWheel) -> Mapping[str, list[ModuleFile]]:

@@ -100,6 +100,27 @@ def test_one_module_for_several_pythons_needs_one_that_suits(tmp_path: Path) -> 
     assert verdict_of(tmp_path, name, members).verdict == "accept"
 
 
+@pytest.mark.parametrize(
+    ("claim", "suffixes", "holds"),
+    [
+        # cp312-cp311 is taken by nobody: it goes, and is not moved beside the claim that is true.
+        ("cp311.cp312-cp311", ("311", "312"), {"cp311-cp311"}),
+        # No free-threaded interpreter takes abi3, so none was promised anything.
+        ("cp310-abi3", ("311", "313t"), {"cp311-cp311"}),
+        # cp311-cp311 and cp312-cp312 fit into no one name, cp311.cp312-none does and says the same.
+        ("cp310-abi3", ("311", "312"), {"cp311-none", "cp312-none"}),
+        ("py3-none", ("311", "312"), {"cp311-none", "cp312-none"}),
+        ("py312-none", ("311", "312"), {"cp312-cp312"}),
+    ],
+)
+def test_a_claim_is_narrowed_to_the_largest_part_and_never_widened(
+    tmp_path: Path, claim: str, suffixes: tuple[str, ...], holds: set[str]
+) -> None:
+    members = {f"p/m.cpython-{suffix}-darwin.so": mach("arm64") for suffix in suffixes}
+    judgement = verdict_of(tmp_path, f"p-1.0-{claim}-{_ARM}.whl", members)
+    assert (judgement.verdict, names(judgement)) == ("retag", {f"{tag}-{_ARM}" for tag in holds})
+
+
 def test_a_darwin_suffix_on_an_elf_file_is_refused(tmp_path: Path) -> None:
     judgement = verdict_of(tmp_path, f"p-1.0-cp311-cp311-{_MANY}.whl", {_M: elf()})
     assert judgement.verdict == "reject"
