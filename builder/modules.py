@@ -198,8 +198,8 @@ def _stable(text: str, found: Mapping[str, str | None]) -> Suffix:
 
 
 def _libc_of(system: str | None) -> str | None:
-    """``linux-gnu`` of ``linux-gnueabihf``: the float ABI is the architecture's, not the libc's."""
-    return re.sub(r"^(linux-(gnu|musl)).*$", r"\1", system) if system else None
+    """``linux-gnu`` of ``linux-gnueabihf``: the rest is the architecture's, not the libc's."""
+    return re.sub(r"^(linux-(gnu|musl|android)).*$", r"\1", system) if system else None
 
 
 def _module_file(member: Member) -> ModuleFile | None:
@@ -257,6 +257,8 @@ def _systems(platform: Platform, suffix: Suffix) -> frozenset[str]:
     if isinstance(platform, MuslPlatform):
         old = (python_minor(suffix.interpreter or "") or 0) < _FIRST_MUSL_SUFFIX
         return frozenset({"linux-musl", "linux-gnu"} if old else {"linux-musl"})
+    if isinstance(platform, IosPlatform):
+        return frozenset({"iphonesimulator" if platform.simulator else "iphoneos"})
     for kind, words in _SYSTEM_WORDS.items():
         if isinstance(platform, kind):
             return words
@@ -268,7 +270,6 @@ _SYSTEM_WORDS: Final[Mapping[type, frozenset[str]]] = {
     GlibcPlatform: frozenset({"linux-gnu"}),
     LinuxPlatform: frozenset({"linux-gnu", "linux-musl"}),
     WindowsPlatform: frozenset({"windows"}),
-    IosPlatform: frozenset({"iphoneos", "iphonesimulator"}),
     AndroidPlatform: frozenset({"linux-android"}),
     AnyPlatform: frozenset(),
 }

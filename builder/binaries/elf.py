@@ -11,6 +11,7 @@ from typing import Any, Final
 from builder.binaries.cursor import ByteOrder, Region, region_of
 from builder.binaries.elf_dynamic import Dynamic, read_dynamic
 from builder.binaries.elf_layout import (
+    PT_LOAD,
     Layout,
     Section,
     Segment,
@@ -19,6 +20,7 @@ from builder.binaries.elf_layout import (
     read_sections,
     read_segments,
 )
+from builder.binaries.elf_notes import read_android_api
 from builder.binaries.elf_property import read_isa_needed
 from builder.binaries.elf_symbols import Symbols, read_dynamic_symbols, read_object_symbols
 from builder.binaries.image import ElfFile
@@ -70,6 +72,8 @@ def read_elf(data: bytes | memoryview) -> ElfFile:
         weak=symbols.weak,
         isa_needed=read_isa_needed(layout, segments),
         executable_stack=_executable_stack(arch, segments),
+        page_size=min((s.align for s in segments if s.kind == PT_LOAD), default=0),
+        android_api=read_android_api(layout, segments),
     )
 
 

@@ -51,6 +51,7 @@ class Segment:
     address: int
     file_size: int
     memory_size: int
+    align: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +82,9 @@ def read_segments(layout: Layout) -> tuple[Segment, ...]:
 
 def _segment(layout: Layout, fields: tuple[int, ...]) -> Segment:
     if layout.bits == 64:
-        kind, flags, offset, address, _, file_size, memory_size, _ = fields
+        kind, flags, offset, address, _, file_size, memory_size, align = fields
     else:
-        kind, offset, address, _, file_size, memory_size, flags, _ = fields
+        kind, offset, address, _, file_size, memory_size, flags, align = fields
     return Segment(
         kind=kind,
         flags=flags,
@@ -91,6 +92,7 @@ def _segment(layout: Layout, fields: tuple[int, ...]) -> Segment:
         address=address,
         file_size=file_size,
         memory_size=memory_size,
+        align=align,
     )
 
 

@@ -95,7 +95,9 @@ class ElfFile:
     ``ET_DYN``, ``ET_EXEC``, ``ET_REL`` … `version_needs` maps a needed library's name to the
     symbol versions asked of it (``GLIBC_2.17``). `interpreter` is PT_INTERP, the path of the
     program loader. `weak` are the undefined symbols that may be missing; `isa_needed` is the x86-64
-    level that the file says it needs (``x86-64-v3``), None where it says nothing.
+    level that the file says it needs (``x86-64-v3``), None where it says nothing. `page_size` is
+    the largest page, in bytes, on which it can be mapped (the least alignment of PT_LOAD; 0
+    without any); `android_api` the API level in the note of Android's linker, None without one.
     """
 
     arch: str
@@ -114,6 +116,8 @@ class ElfFile:
     weak: frozenset[str]
     isa_needed: str | None
     executable_stack: bool
+    page_size: int
+    android_api: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ _ARCHES: Final = {
     0x8664: "amd64",
     0xAA64: "arm64",
 }
+_OLDER: Final = frozenset({b"NE", b"LE", b"LX"})  # 16-bit Windows, OS/2: nothing loads them
 _IS_DLL: Final = 0x2000
 _EXPORTS: Final = 0
 _IMPORTS: Final = 1
@@ -72,8 +73,11 @@ def _pe_offset(file: Region) -> int | None:
     """Where the PE header is; None in a file that never had one."""
     if file.size >= _DOS_HEADER:
         (offset,) = file.unpack("I", 60, "the DOS header")
-        if bytes(file.view[offset : offset + 4]) == b"PE\0\0":
+        signature = bytes(file.view[offset : offset + 4])
+        if signature == b"PE\0\0":
             return int(offset)
+        if signature[:2] in _OLDER:
+            return None
     if _looks_begun(file):
         raise file.error("the PE header is missing: the file was cut off", 60)
     return None

@@ -158,8 +158,7 @@ def _read_fields(blob: Region) -> _Fields:
         raise blob.error("a CodeDirectory with a scatter table", 44)
     if version >= _HAS_LIMIT_64:
         limit = blob.unpack("Q", 56, what)[0] or limit
-    first, count = hash_offset - special * hash_size, special + pages
-    blob.need(first, count * hash_size, "the hashes of a CodeDirectory")
+    _check_hashes(blob, hash_offset, special, pages, hash_size)
     return _Fields(
         flags=flags,
         hash_offset=hash_offset,
@@ -170,6 +169,11 @@ def _read_fields(blob: Region) -> _Fields:
         hash=kind,
         page_bits=page_bits,
     )
+
+
+def _check_hashes(blob: Region, offset: int, special: int, pages: int, size: int) -> None:
+    """Refuse hashes that are not inside the directory; those of special slots stand first."""
+    blob.need(offset - special * size, (special + pages) * size, "the hashes of a CodeDirectory")
 
 
 def _check_covers(blob: Region, fields: _Fields, end: int) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from packaging.tags import Tag
 
-from builder.binaries.image import PeFile
+from builder.binaries.image import ElfFile, MachFile, PeFile
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.symbols.stable_abi import (
@@ -32,15 +32,28 @@ _SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Slice:
+    """One slice that an interpreter loads: what it asks for, and the libraries that it names."""
+
+    member: Member
+    arch: str
+    undefined: frozenset[str]
+    weak: frozenset[str]
+    libraries: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Use:
     """The symbols of CPython that one slice must find, and since when the stable ABI has each.
 
-    None stands for a symbol that it does not have.
+    None stands for a symbol that it does not have. `entrusted` are such symbols of a slice that
+    links a library which the Recipe declares: PySide6 has PyRun_String from shiboken6.
     """
 
     member: Member
     arch: str
     since: dict[str, int | None]
+    entrusted: tuple[str, ...]
 
     @property
     def foreign(self) -> list[str]:
@@ -60,14 +73,15 @@ def narrow(wheel: OpenedWheel, tag: Tag, context: Context) -> Ruling:
         return holds(tag)
     if laid_out := list(_bound_to_a_layout(wheel, tag)):
         return Ruling(tags=frozenset(), findings=tuple(laid_out))
-    uses = list(_uses(wheel, tag))
+    uses = list(_uses(wheel, tag, context))
     floor = python_minor(tag.interpreter) or FIRST_ABI3
     needed = max([_first(tag), *(m for use in uses for m in use.since.values() if m)])
     if any(use.foreign for use in uses):
         findings = tuple(_foreign(use, tag, context) for use in uses if use.foreign)
         return Ruling(tags=_for_builder(tag, max(floor, needed), context), findings=findings)
     if needed <= floor:
-        return holds(tag)
+        notes = tuple(_entrusted(use) for use in uses if use.entrusted)
+        return Ruling(tags=frozenset({tag}), findings=notes)
     findings = tuple(_newer(use, tag, floor) for use in uses if use.newer_than(floor))
     raised = frozenset({for_python(tag, f"cp3{needed}", tag.abi)})
     return Ruling(tags=raised, findings=findings or (_too_early(tag),))
@@ -77,7 +91,7 @@ def _first(tag: Tag) -> int:
     return FIRST_ABI3T if tag.abi == "abi3t" else FIRST_ABI3
 
 
-def _uses(wheel: OpenedWheel, tag: Tag) -> Iterator[_Use]:
+def _uses(wheel: OpenedWheel, tag: Tag, context: Context) -> Iterator[_Use]:
     """What each slice that `tag` promises asks of CPython, and no binary of the wheel brings.
 
     A weak symbol that is newer may be missing: code that asks for one is ready for that.
@@ -85,11 +99,20 @@ def _uses(wheel: OpenedWheel, tag: Tag) -> Iterator[_Use]:
     windows = isinstance(parse_platform(tag.platform), WindowsPlatform)
     stable = stable_symbols(windows=windows)
     brought = _brought(wheel)
-    for member, arch, undefined, weak in _slices(wheel, tag):
-        names = {n for n in undefined if is_cpython_name(n) and n not in brought}
-        since = {n: stable.get(n) for n in names if n not in weak or n not in stable}
-        if since:
-            yield _Use(member=member, arch=arch, since=since)
+    for one in _slices(wheel, tag):
+        names = {n for n in one.undefined if is_cpython_name(n) and n not in brought}
+        since = {n: stable.get(n) for n in names if n not in one.weak or n not in stable}
+        entrusted = names - stable.keys() if _links_declared(one, context) else set[str]()
+        yield _Use(
+            member=one.member,
+            arch=one.arch,
+            since={n: minor for n, minor in since.items() if n not in entrusted},
+            entrusted=tuple(sorted(entrusted)),
+        )
+
+
+def _links_declared(one: _Slice, context: Context) -> bool:
+    return any(name.rpartition("/")[2] in context.external_libraries for name in one.libraries)
 
 
 def _brought(wheel: OpenedWheel) -> frozenset[str]:
@@ -104,22 +127,37 @@ def _brought(wheel: OpenedWheel) -> frozenset[str]:
     )
 
 
-def _slices(
-    wheel: OpenedWheel, tag: Tag
-) -> Iterator[tuple[Member, str, frozenset[str], frozenset[str]]]:
-    """Member, architecture, undefined and weak symbols of what an interpreter of `tag` loads."""
+def _slices(wheel: OpenedWheel, tag: Tag) -> Iterator[_Slice]:
+    """The slices that an interpreter of `tag` loads."""
     archs = parse_platform(tag.platform).archs
     others = {m.member.path for m in module_files(wheel) if _is_of_another(tag, m)}
-    for member, mach in wheel.mach:
-        for part in mach.slices:
-            if part.filetype in _LOADED and part.arch in archs and member.path not in others:
-                yield member, part.arch, part.undefined, part.weak
-    for member, elf in wheel.elf:
-        if elf.filetype in _LOADED and elf.arch in archs and member.path not in others:
-            yield member, elf.arch, elf.undefined, elf.weak
-    for member, pe in wheel.pe:
-        if pe.arch in archs and member.path not in others and _links_stable_abi(pe):
-            yield member, pe.arch, pe.undefined, frozenset()
+    for member in wheel.binaries:
+        if member.path not in others:
+            yield from (one for one in _slices_of(member) if one.arch in archs)
+
+
+def _slices_of(member: Member) -> Iterator[_Slice]:
+    binary = member.binary
+    if isinstance(binary, MachFile):
+        for part in binary.slices:
+            if part.filetype in _LOADED:
+                names = tuple(dependency.name for dependency in part.dependencies)
+                yield _slice(member, part.arch, part.undefined, part.weak, names)
+    elif isinstance(binary, ElfFile) and binary.filetype in _LOADED:
+        yield _slice(member, binary.arch, binary.undefined, binary.weak, binary.needed)
+    elif isinstance(binary, PeFile) and _links_stable_abi(binary):
+        names = binary.dependencies
+        yield _slice(member, binary.arch, binary.undefined, frozenset(), names)
+
+
+def _slice(
+    member: Member,
+    arch: str,
+    undefined: frozenset[str],
+    weak: frozenset[str],
+    libraries: tuple[str, ...],
+) -> _Slice:
+    return _Slice(member=member, arch=arch, undefined=undefined, weak=weak, libraries=libraries)
 
 
 def _links_stable_abi(file: PeFile) -> bool:
@@ -137,14 +175,15 @@ def _bound_to_a_layout(wheel: OpenedWheel, tag: Tag) -> Iterator[Finding]:
     if tag.abi != "abi3t":
         return
     modules = {m.member.path: m for m in module_files(wheel)}
-    for member, arch, undefined, _ in _slices(wheel, tag):
-        used = sorted(undefined & MODULE_DEF)
-        if used and member.path in modules and not _has_slots(modules[member.path]):
+    for one in _slices(wheel, tag):
+        path = one.member.path
+        used = sorted(one.undefined & MODULE_DEF)
+        if used and path in modules and not _has_slots(modules[path]):
             yield Finding(
                 check=CODE,
                 severity="error",
-                member=member.path,
-                slice=arch,
+                member=path,
+                slice=one.arch,
                 message=f"the module starts by {used[0]}, and abi3t fixes no PyModuleDef",
                 evidence={"claimed": str(tag), "symbols": list(used)},
                 hint="export PyModExport_ (PEP 793), or tag the wheel abi3",
@@ -180,6 +219,17 @@ def _foreign(use: _Use, tag: Tag, context: Context) -> Finding:
             "built_by": context.built_by,
         },
         hint="compile with Py_LIMITED_API set, or tag the wheel for the version that built it",
+    )
+
+
+def _entrusted(use: _Use) -> Finding:
+    return Finding(
+        check=CODE,
+        severity="note",
+        member=use.member.path,
+        slice=use.arch,
+        message="symbols outside the stable ABI are left to a library that the Recipe declares",
+        evidence={"symbols": list(use.entrusted[:_SHOWN]), "count": len(use.entrusted)},
     )
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 from builder.checks import (
     abi3_symbols,
+    android_api,
+    android_linkage,
     any_wheel,
     built_by,
     code_signature,
@@ -31,6 +33,7 @@ from builder.checks import (
     macho_linkage,
     malformed_binary,
     minimum_os,
+    page_alignment,
     path_collision,
     purelib_binary,
     record,
@@ -62,6 +65,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     import_suffix.CHECK,
     abi3_symbols.CHECK,
     minimum_os.CHECK,
+    android_api.CHECK,
+    android_linkage.CHECK,
+    page_alignment.CHECK,
     elf_linkage.CHECK,
     elf_rpath.CHECK,
     libc_floor.CHECK,

@@ -20,7 +20,7 @@ from builder.modules import (
     python_minor,
 )
 from builder.wheel import OpenedWheel
-from store.tags import MacPlatform, parse_platform
+from store.tags import IosPlatform, MacPlatform, parse_platform
 from store.verdict import Finding, Severity
 
 CODE: Final = "entry-point"
@@ -50,7 +50,7 @@ def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
-    """The interpreters and the macOS architectures for which every module has its entry point.
+    """The interpreters and the Apple architectures for which every module has its entry point.
 
     A fat file can hold a slice that is empty: the architecture is there, the module is not.
     ``PyModExport_`` is looked for from 3.15 on only (PEP 793).
@@ -61,7 +61,7 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
         findings = tuple(_too_late(module, tag) for module in late)
         return Ruling(tags=frozenset(raised), findings=findings)
     platform = parse_platform(tag.platform)
-    if not isinstance(platform, MacPlatform):
+    if not isinstance(platform, MacPlatform | IosPlatform):
         return holds(tag)
     empty = [
         (module, arch)
@@ -74,6 +74,8 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
         return holds(tag)
     kept = platform.archs - {arch for _, arch in empty}
     findings = tuple(_missing(module, "error", {"found": []}, arch) for module, arch in empty)
+    if isinstance(platform, IosPlatform):
+        return Ruling(tags=frozenset(), findings=findings)
     return Ruling(tags=on_archs(tag, platform, kept), findings=findings)
 
 

@@ -1,4 +1,4 @@
-"""Every Mach-O member holds every architecture that a macOS tag promises."""
+"""Every Mach-O member holds every architecture that a macOS or iOS tag promises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.tag_edits import on_archs
 from builder.wheel import Member, OpenedWheel
-from store.tags import MacPlatform, parse_platform
+from store.tags import IosPlatform, MacPlatform, parse_platform
 from store.verdict import Finding
 
 CODE: Final = "macho-architecture"
@@ -20,21 +20,22 @@ TITLE: Final = "Every Mach-O file holds every architecture of the tag"
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
-    """The part of a macOS tag whose architectures every Mach-O member holds.
+    """The part of a macOS tag whose architectures every Mach-O member holds; all or none for iOS.
 
     arm64e does not stand in for arm64, nor x86_64h for x86_64: those slices run on some
     machines only.
     """
     platform = parse_platform(tag.platform)
-    if not isinstance(platform, MacPlatform) or not wheel.mach:
+    if not isinstance(platform, MacPlatform | IosPlatform) or not wheel.mach:
         return holds(tag)
     shared = shared_archs(wheel)
     if platform.archs <= shared:
         return holds(tag)
-    kept = platform.archs & shared or _corrected(wheel, platform)
-    return Ruling(
-        tags=on_archs(tag, platform, kept), findings=tuple(_reasons(wheel, platform, shared))
-    )
+    tags = frozenset[Tag]()
+    if isinstance(platform, MacPlatform):
+        kept = platform.archs & shared or _corrected(wheel, platform)
+        tags = on_archs(tag, platform, kept)
+    return Ruling(tags=tags, findings=tuple(_reasons(wheel, platform, shared)))
 
 
 def shared_archs(wheel: OpenedWheel) -> frozenset[str]:
@@ -55,7 +56,7 @@ def _corrected(wheel: OpenedWheel, platform: MacPlatform) -> frozenset[str]:
 
 
 def _reasons(
-    wheel: OpenedWheel, platform: MacPlatform, shared: frozenset[str]
+    wheel: OpenedWheel, platform: MacPlatform | IosPlatform, shared: frozenset[str]
 ) -> Iterator[Finding]:
     for member, file in wheel.mach:
         held = [part.arch for part in file.slices]
@@ -64,7 +65,11 @@ def _reasons(
 
 
 def _reason(
-    member: Member, file: MachFile, arch: str, platform: MacPlatform, shared: frozenset[str]
+    member: Member,
+    file: MachFile,
+    arch: str,
+    platform: MacPlatform | IosPlatform,
+    shared: frozenset[str],
 ) -> Finding:
     held = [part.arch for part in file.slices]
     return Finding(

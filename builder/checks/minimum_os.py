@@ -17,6 +17,7 @@ from store.verdict import Finding
 
 CODE: Final = "minimum-os"
 TITLE: Final = "No slice needs a newer or another OS than the tag says"
+_FIRST_ARM64_SIMULATOR: Final = (14, 0, 0)
 
 
 def find(wheel: OpenedWheel, _context: Context) -> Iterator[Finding]:
@@ -69,7 +70,7 @@ def _narrow_ios(wheel: OpenedWheel, tag: Tag, platform: IosPlatform) -> Ruling:
     foreign = tuple(_foreign(wheel, system, platform.archs))
     if foreign:
         return Ruling(tags=frozenset(), findings=foreign)
-    claimed = (platform.major, platform.minor, 0)
+    claimed = max((platform.major, platform.minor, 0), _floor(platform))
     above = [(m, s) for m, s in _slices(wheel) if s.minimum_os and s.minimum_os > claimed]
     if not above:
         return holds(tag)
@@ -83,6 +84,15 @@ def _narrow_ios(wheel: OpenedWheel, tag: Tag, platform: IosPlatform) -> Ruling:
     return Ruling(
         tags=on_platforms(tag, [raised]), findings=tuple(_above(m, s, tag) for m, s in above)
     )
+
+
+def _floor(platform: IosPlatform) -> tuple[int, int, int]:
+    """The oldest system that the platform ever had: ARM Macs came with the simulator of iOS 14.
+
+    Compilers write 14.0 into such a slice whatever version they are told, and the tag promises no
+    older simulator, for there is none.
+    """
+    return _FIRST_ARM64_SIMULATOR if platform.simulator and platform.arch == "arm64" else (0, 0, 0)
 
 
 def _slices(wheel: OpenedWheel) -> Iterator[tuple[Member, MachSlice]]:

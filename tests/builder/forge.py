@@ -22,6 +22,11 @@ from store.verdict import Finding, Judgement
 MAC_SUFFIX = ".cpython-311-darwin.so"
 LINUX_SUFFIX = ".cpython-311-x86_64-linux-gnu.so"
 _CPUS = {"x86_64": (0x01000007, 3), "arm64": (0x0100000C, 0)}
+_ANDROID_NOTE = """
+struct note {{ int name, size, kind; char owner[8]; int api; char ndk[128]; }};
+__attribute__((section(".note.android.ident"), used, aligned(4)))
+static const struct note note = {{ 8, 132, 1, "Android", {api}, "r27d" }};
+"""
 _WINDOWS_ARCH = {"amd64": "x86_64", "arm64": "aarch64", "x86": "x86"}
 _DLLTOOL_MACHINE = {"amd64": "i386:x86-64", "arm64": "arm64", "x86": "i386"}
 _ZIG_ARCH = {"arm64": "aarch64", "x86_64": "x86_64"}
@@ -60,6 +65,26 @@ def elf(
 def zig_elf(target: str, exports: tuple[str, ...] = ("PyInit_m",)) -> bytes:
     """A shared library for `target` (``aarch64-linux-gnu.2.17``), without a libc."""
     return _linked(("-target", target), exports, ("-shared", "-fPIC", "-nostdlib"), ())
+
+
+@cache
+def android(
+    api: int | None = 24,
+    needs: tuple[str, ...] = ("libpython3.13.so", "libc.so"),
+    *,
+    target: str = "aarch64-linux-musl",
+    page: int = 16384,
+    exports: tuple[str, ...] = ("PyInit_m",),
+    soname: str = "libm.so.0",
+    uses: str = "PyModule_Create2",
+) -> bytes:
+    """A shared library as the NDK makes it, with its note; zig has no libc for Android."""
+    body = f"extern int {uses}(void);\nint use(void) {{ return {uses}(); }}\n" if uses else ""
+    body += _ANDROID_NOTE.format(api=api) if api is not None else ""
+    flags = ["-shared", "-fPIC", "-nostdlib", "-g0", "-Wl,--no-as-needed", f"-Wl,-soname,{soname}"]
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", target, *flags]
+    stubs = tuple((name, _run([*zig[:-1], f"-Wl,-soname,{name}"], "", ())) for name in needs)
+    return _run([*zig, f"-Wl,-z,max-page-size={page}"], _source(exports) + body, stubs)
 
 
 @cache
@@ -142,12 +167,12 @@ def universal(
     return fat(mach("x86_64", minimum_x86, exports), mach("arm64", minimum_arm, exports))
 
 
-def with_command(data: bytes, command: int, other: int) -> bytes:
-    """A thin Mach-O file in which one load command's kind is replaced."""
+def with_command(data: bytes, command: int, other: int, holding: bytes = b"") -> bytes:
+    """A thin Mach-O file in which the kind of one load command, `holding` a text, is replaced."""
     patched, offset = bytearray(data), 32
     for _ in range(struct.unpack_from("<I", data, 16)[0]):
         kind, size = struct.unpack_from("<2I", data, offset)
-        if kind == command:
+        if kind == command and holding in data[offset : offset + size]:
             struct.pack_into("<I", patched, offset, other)
             return bytes(patched)
         offset += size

@@ -11,13 +11,25 @@ from builder.binaries.sign import sign_adhoc
 from builder.checks.context import Context
 from builder.judge import judge
 from tests.builder.binaries.signatures import place, resigned
-from tests.builder.forge import MAC_SUFFIX, dylib, fat, mach, names, only, verdict_of, wheel
+from tests.builder.forge import (
+    MAC_SUFFIX,
+    dylib,
+    fat,
+    mach,
+    names,
+    only,
+    verdict_of,
+    wheel,
+    with_command,
+)
 
 _ARM = "p-1.0-cp311-cp311-macosx_11_0_arm64.whl"
 _UNIVERSAL = "p-1.0-cp311-cp311-macosx_11_0_universal2.whl"
 _M = f"p/m{MAC_SUFFIX}"
 _SHARED = ("-shared",)
 _CODE_SIGNATURE = 0x1D
+_LOAD_DYLIB = 0xC
+_LOAD_WEAK_DYLIB = 0x80000018
 _SPARE_COMMAND = 0x2B  # LC_DYLIB_CODE_SIGN_DRS: of the same form, and no signature
 
 
@@ -69,6 +81,115 @@ def test_a_library_in_the_wheel_is_found(tmp_path: Path, name: str, flags: tuple
     assert verdict_of(tmp_path, _ARM, members).verdict == "accept"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/usr/lib/libpython3.11.dylib",
+        "/usr/lib/libz.so.1",
+        "/usr/lib/x86_64-linux-gnu/libz.dylib",
+        "/usr/lib/libssl.1.1.dylib",
+        "/usr/lib/libcrypto.3.dylib",
+        "/usr/lib/libgfortran.5.dylib",
+        "/usr/lib/libpng16.16.dylib",
+        "/System/Library/Frameworks/Python3.11/libthing.so",
+    ],
+)
+def test_a_system_name_that_no_macos_has_refuses(tmp_path: Path, name: str) -> None:
+    judgement = verdict_of(tmp_path, _ARM, {_M: _linked(name)})
+    finding = only(judgement, "macho-linkage")
+    assert (judgement.verdict, finding.member, finding.slice) == ("reject", _M, "arm64")
+    assert finding.evidence["dependency"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [
+        ("/usr/lib/libnobodyknows.dylib", "warning"),
+        ("/System/Library/PrivateFrameworks/Some.framework/Versions/A/Some", "warning"),
+        ("/System/Library/Frameworks/Some.framework/Versions/A/Some", "note"),
+        ("/System/Library/Frameworks/Some.framework/Some", "note"),
+    ],
+)
+def test_a_system_name_that_no_list_has_is_told(tmp_path: Path, name: str, severity: str) -> None:
+    judgement = verdict_of(tmp_path, _ARM, {_M: _linked(name)})
+    finding = only(judgement, "macho-linkage")
+    assert (judgement.verdict, finding.severity) == ("accept", severity)
+    assert finding.evidence["dependency"] == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/usr/lib/libz.1.dylib",
+        "/usr/lib/libc++.1.dylib",
+        "/usr/lib/system/libsystem_kernel.dylib",
+        "/System/Library/Frameworks/AppKit.framework/Versions/C/AppKit",
+    ],
+)
+def test_a_known_system_name_is_silent(tmp_path: Path, name: str) -> None:
+    judgement = verdict_of(tmp_path, _ARM, {_M: _linked(name)})
+    assert (judgement.verdict, judgement.findings) == ("accept", ())
+
+
+_NEWER = "/usr/lib/system/libsystem_darwindirectory.dylib"
+
+
+def test_a_library_that_came_with_a_later_macos_refuses(tmp_path: Path) -> None:
+    data = _linked(_NEWER)
+    judgement = verdict_of(tmp_path, _ARM, {_M: data})
+    finding = only(judgement, "macho-linkage")
+    assert judgement.verdict == "reject"
+    assert "only since 14.0" in finding.message
+    later = _ARM.replace("11_0", "14_0")
+    assert verdict_of(tmp_path, later, {_M: data}).verdict == "accept"
+
+
+def test_a_weak_library_may_be_missing(tmp_path: Path) -> None:
+    data = _linked("/opt/lib/libopt.dylib")
+    weak = with_command(data, _LOAD_DYLIB, _LOAD_WEAK_DYLIB, holding=b"libopt")
+    assert verdict_of(tmp_path, _ARM, {_M: data}).verdict == "reject"
+    assert verdict_of(tmp_path, _ARM, {_M: sign_adhoc(weak, "m.so")}).verdict == "accept"
+
+
+def test_a_file_that_is_no_library_is_none(tmp_path: Path) -> None:
+    name = "@loader_path/libdep.dylib"
+    for data in (b"libdep comes with Homebrew\n", mach("arm64", flags=("-e", "_PyInit_m"))):
+        judgement = verdict_of(tmp_path, _ARM, {_M: _linked(name), "p/libdep.dylib": data})
+        finding = only(judgement, "macho-linkage")
+        assert judgement.verdict == "reject"
+        assert finding.evidence["found"] == ["p/libdep.dylib"]
+        assert "lacks arm64" in finding.message
+
+
+def test_a_library_without_the_slice_refuses_it(tmp_path: Path) -> None:
+    """The library's thin architecture narrows the tag before anything is linked."""
+    name = "@loader_path/libdep.dylib"
+    module = fat(_linked(name, arch="x86_64"), _linked(name))
+    library = dylib(name, "x86_64")
+    judgement = verdict_of(tmp_path, _UNIVERSAL, {_M: module, "p/libdep.dylib": library})
+    assert names(judgement) == {"cp311-cp311-macosx_11_0_x86_64"}
+    finding = only(judgement, "macho-architecture")
+    assert (finding.member, finding.slice) == ("p/libdep.dylib", "arm64")
+    intel = dylib(name, "x86_64")
+    judgement = verdict_of(tmp_path, _ARM, {_M: _linked(name), "p/libdep.dylib": intel})
+    assert judgement.verdict == "reject"
+
+
+def test_a_library_s_own_minimum_os_counts(tmp_path: Path) -> None:
+    name = "@loader_path/libdep.dylib"
+    members = {_M: _linked(name), "p/libdep.dylib": dylib(name, minimum="13.0")}
+    judgement = verdict_of(tmp_path, _ARM, members)
+    assert names(judgement) == {"cp311-cp311-macosx_13_0_arm64"}
+    assert only(judgement, "minimum-os").member == "p/libdep.dylib"
+
+
+def test_a_program_finds_libraries_from_its_own_folder(tmp_path: Path) -> None:
+    name = "@executable_path/../lib/libdep.dylib"
+    program = mach("arm64", flags=("-e", "_PyInit_m"), libraries=(("l.dylib", dylib(name)),))
+    members = {_M: mach("arm64"), "p/bin/tool": program, "p/lib/libdep.dylib": dylib(name)}
+    assert verdict_of(tmp_path, _ARM, members).verdict == "accept"
+
+
 def test_a_bad_dependency_in_one_slice_refuses(tmp_path: Path) -> None:
     data = fat(mach("x86_64", "11.0"), _linked("/opt/lib/libdep.dylib"))
     judgement = verdict_of(tmp_path, _UNIVERSAL, {_M: data})
@@ -100,8 +221,6 @@ def test_libpython_serves_the_one_interpreter_that_it_names(tmp_path: Path) -> N
 
 
 def test_an_unsigned_arm64_slice_is_refused(tmp_path: Path) -> None:
-    from tests.builder.forge import with_command
-
     data = with_command(mach("arm64"), _CODE_SIGNATURE, _SPARE_COMMAND)
     judgement = verdict_of(tmp_path, _ARM, {_M: data})
     finding = only(judgement, "code-signature")

@@ -124,6 +124,22 @@ def test_a_project_s_own_symbols_are_its_own(tmp_path: Path) -> None:
     assert errors(verdict_of(tmp_path, name, members)) == {"abi3-symbols"}
 
 
+def test_a_declared_library_may_have_symbols_of_such_names(tmp_path: Path) -> None:
+    """PySide6 has PyRun_String from shiboken6, which is another wheel."""
+    spam = elf(("PyRun_String",), ("-nostdlib", "-Wl,-soname,libspam.so"))
+    declared = Context(external_libraries={"libspam.so": "the wheel spam-libs brings it"})
+    name = f"p-1.0-cp38-abi3-{_MANY}.whl"
+    linked = elf(body=calling("PyRun_String"), libraries=(("libspam.so", spam),))
+    path = wheel(tmp_path, name, {_ABI3: linked})
+    assert "abi3-symbols" in errors(judge(path))
+    judgement = judge(path, declared)
+    finding = only(judgement, "abi3-symbols")
+    assert (judgement.verdict, finding.severity) == ("accept", "note")
+    assert finding.evidence["symbols"] == ["PyRun_String"]
+    path = wheel(tmp_path, name, {_ABI3: _elf("PyRun_String")})
+    assert judge(path, declared).verdict == "reject"
+
+
 def test_a_module_for_one_version_is_no_business_of_the_abi3_tag(tmp_path: Path) -> None:
     members = {_ABI3: _mach(), "p/m.cpython-38-darwin.so": _mach("_PyObject_GetDictPtr")}
     name = f"p-1.0-cp39-abi3-{_ARM}.whl"

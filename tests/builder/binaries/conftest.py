@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.binaries.fat import merge_slices
+from tests.builder.binaries.signatures import resigned
 from tests.builder.forge import pe
 
 SOURCE = """
@@ -119,8 +120,14 @@ def elf_level(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return Path(folder, "m.so").read_bytes()
 
 
+@pytest.fixture(scope="session")
+def mach_signed_twice(mach_arm64: bytes) -> bytes:
+    """With CodeDirectories of SHA-1, SHA-256 and SHA-256 cut short, as codesign wrote them."""
+    return resigned(mach_arm64, (1, 2, 3))
+
+
 SHAPES = (
-    *("mach_arm64", "mach_x86_64", "mach_object"),
+    *("mach_arm64", "mach_x86_64", "mach_object", "mach_signed_twice"),
     *("elf_x86_64", "elf_object", "elf_arm", "elf_s390x", "elf_versioned", "elf_level"),
     *("pe_amd64", "pe_x86"),
 )

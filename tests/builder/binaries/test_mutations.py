@@ -110,7 +110,7 @@ def lengths(data: bytes, dice: random.Random) -> set[int]:
     return {near for at in (*words, *anywhere) for near in (at - 1, at, at + 1) if near < len(data)}
 
 
-@pytest.mark.parametrize("shape", range(11))
+@pytest.mark.parametrize("shape", range(12))
 def test_no_truncation_is_accepted(binaries: dict[str, bytes], shape: int) -> None:
     name, data = sorted(binaries.items())[shape]
     read_binary(data)

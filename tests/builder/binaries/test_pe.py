@@ -112,6 +112,13 @@ def test_two_letters_make_no_pe_file(data: bytes) -> None:
     assert read_binary(data) is None
 
 
+@pytest.mark.parametrize("word", [b"NE", b"LE", b"LX"])
+def test_a_program_for_older_systems_is_none(word: bytes) -> None:
+    data = pe()
+    (start,) = struct.unpack_from("<I", data, 60)
+    assert read_binary(data[:start] + word + data[start + 2 :]) is None
+
+
 def test_a_file_that_ends_before_its_header_was_cut_off() -> None:
     for size in (10, 25, 30, 63, 64, 100):
         with pytest.raises(BinaryError, match="cut off"):

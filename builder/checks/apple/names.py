@@ -1,0 +1,63 @@
+"""Which libraries macOS has, and which it never had, by their names.
+
+No list of all of them can be had from open sources, so there are three answers: known (ORIGIN.md
+says from where), impossible, and unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from store.tags import MacVersion
+
+LIST: Final = Path(__file__).with_name("names.json")
+SYSTEM: Final = ("/usr/lib/", "/System/Library/")
+
+# Only these folders below /usr/lib hold libraries that something may be linked to.
+_FOLDERS: Final = re.compile(r"(system|swift|i18n|dtrace|closure|log|updaters|sandbox)(/.*)?")
+_FRAMEWORK: Final = re.compile(r"(.*/)?(\w[\w+-]*)\.framework/(Versions/[\w.]+/)?\2(_\w+)?")
+# Never Apple's, below /usr/lib, in any release: interpreters, runtimes of other compilers, and
+# libraries that Apple either does not have or keeps inside frameworks.
+_NEVER: Final = re.compile(
+    r"lib(python3|pypy)[\w.-]*"
+    r"|lib(gfortran|quadmath|gomp|omp|iomp5|atomic|winpthread)([.-]\d.*)?\.dylib"
+    r"|lib(boost|mkl|opencv|hdf5|netcdf|openblas)(_\w+)?([.-].*)?\.dylib"
+    r"|lib(arrow|gdal|geos|geos_c|proj|fftw3f?|gslcblas|tbb|sodium|zmq|usb-1)([.-].*)?\.dylib"
+    r"|lib(png\d*|jpeg|turbojpeg|tiff|webp|freetype|harfbuzz|zstd|lz4|snappy)([.-].*)?\.dylib"
+    r"|lib(ssl|crypto)\.([1-9]|1\.[01]|1\.0\.[0-2])\.dylib"  # LibreSSL's numbers begin at 35
+)
+
+
+@cache
+def known_since() -> Mapping[str, MacVersion]:
+    """Install name -> the first macOS that is known to have it; (0, 0) where that is not known."""
+    table: dict[str, str] = json.loads(LIST.read_text("ascii"))
+    return {name: _version(first) for name, first in table.items()}
+
+
+def is_system(name: str) -> bool:
+    """Whether an install name leads to where macOS keeps its own libraries, and stays there."""
+    return name.startswith(SYSTEM) and posixpath.normpath(name) == name
+
+
+def is_impossible(name: str) -> bool:
+    """Whether no macOS has, or had, a library at `name`, which `is_system`."""
+    if name in known_since():
+        return False
+    if not name.startswith("/usr/lib/"):
+        return _FRAMEWORK.fullmatch(name) is None and not name.endswith(".dylib")
+    folder, _, file = name.removeprefix("/usr/lib/").rpartition("/")
+    if folder:
+        return _FOLDERS.fullmatch(folder) is None
+    return not file.endswith(".dylib") or _NEVER.fullmatch(file) is not None
+
+
+def _version(text: str) -> MacVersion:
+    major, minor = map(int, text.split("."))
+    return major, minor
