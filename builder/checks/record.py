@@ -35,12 +35,13 @@ def _problems(wheel: OpenedWheel) -> Iterator[Finding]:
         if count > 1:
             yield _problem(path, "RECORD lists the file more than once", {"rows": count})
     for path in rows.keys() - wheel.members.keys():
-        yield _problem(path, "RECORD lists a file that is not in the wheel", {})
+        evidence = {"recorded": rows[path].hash[:200]}
+        yield _problem(path, "RECORD lists a file that is not in the wheel", evidence)
     for path, member in wheel.members.items():
         if path in rows:
             yield from _row_problems(wheel, member, rows[path])
         elif not _exempt(wheel, path):
-            yield _problem(path, "RECORD does not list the file", {})
+            yield _problem(path, "RECORD does not list the file", {"size": member.size})
 
 
 def _row_problems(wheel: OpenedWheel, member: Member, row: RecordRow) -> Iterator[Finding]:
