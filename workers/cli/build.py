@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from store.channel import parse_channel
 from store.errors import UsageError
+from workers.cli.options import jobs_option
 from workers.matrix import Silent, show_end, show_how_to_install, watch
 from workers.outcome import Outcome, exit_status
 from workers.plan import Call
@@ -51,14 +51,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "go to release, others to dev/unpinned, files to dev/local.",
 )
 @click.option("--refresh", is_flag=True, help="Resolve build requirements afresh.")
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1, 256),
-    default=os.cpu_count() or 1,
-    show_default="the cores of this machine",
-    help="How many builds run at a time.",
-)
+@jobs_option("builds run")
 @click.option(
     "--index-url", metavar="URL", help="The simple index of sdists and build requirements."
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from store.fingerprint import parse_fingerprint
 from store.tags import python_tag_of, supported_tags
 from store.verdict import Verdict
 from workers.check_pages import page_of
+from workers.cli.options import jobs_option
 from workers.progress import counted
 from workers.report import block, summary
 from workers.sarif import sarif_log, unused_text
@@ -48,14 +48,7 @@ Form = Literal["text", "json", "sarif"]
     type=click.Path(file_okay=False, path_type=Path),
     help="Write wheels whose tags say too much to DIR, under the tags that hold.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(1, 256),
-    default=os.cpu_count() or 1,
-    show_default="the cores of this machine",
-    help="How many wheels are read at a time.",
-)
+@jobs_option("wheels are read")
 @click.option("--list-checks", is_flag=True, help="List the checks and their codes.")
 @click.option("--explain", metavar="CODE", help="Say what a check means and what to do.")
 def command(

@@ -1,0 +1,23 @@
+"""Options that several commands take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def jobs_option(what: str) -> Callable[[F], F]:
+    """``--jobs N``: how many of `what` at a time, the cores of the machine by default."""
+    return click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 256),
+        default=os.cpu_count() or 1,
+        show_default="the cores of this machine",
+        help=f"How many {what} at a time.",
+    )
