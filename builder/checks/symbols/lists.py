@@ -27,13 +27,9 @@ def libsystem_since(arch: str) -> Mapping[str, MacVersion] | None:
 
     What the oldest list has without saying more counts as there since (0, 0).
     """
-    table = {
-        name: _since(release)
-        for archs, releases in _read(LIBSYSTEM).items()
-        if arch in archs.split()
-        for release, names in releases.items()
-        for name in names.split()
-    }
+    lists = (listed for archs, listed in _read(LIBSYSTEM).items() if arch in archs.split())
+    groups = ((_since(release), names) for listed in lists for release, names in listed.items())
+    table = {name: since for since, names in groups for name in names.split()}
     return table or None
 
 
@@ -52,11 +48,8 @@ def _since(release: str) -> MacVersion:
 @cache
 def cpython_exports() -> Mapping[str, frozenset[str]]:
     """Symbol -> the ABIs (``cp38`` … ``cp313t``) whose CPython exports it."""
-    return {
-        name: frozenset(abis.split())
-        for abis, names in _read(CPYTHON).items()
-        for name in names.split()
-    }
+    groups = ((frozenset(abis.split()), names) for abis, names in _read(CPYTHON).items())
+    return {name: abis for abis, names in groups for name in names.split()}
 
 
 @cache
