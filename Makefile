@@ -46,6 +46,7 @@ else
 endif
 
 bench-verify: $(STAMP) ## measure verify beside plain unpacking, auditwheel and delocate
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	"$(BIN)/python" benchmarks/verify.py
 
 check: $(STAMP) ## lint, format, types, import arrows

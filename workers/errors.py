@@ -43,3 +43,11 @@ class ServerError(WheelfarmError):
     code = "server-trouble"
     exit_status = FARM_TROUBLE
     transient = True
+
+
+class SystemTroubleError(WheelfarmError):
+    """The operating system refused something that was needed; often the disk is full."""
+
+    code = "system-trouble"
+    exit_status = FARM_TROUBLE
+    transient = True
