@@ -1,4 +1,7 @@
-"""The queries of the catalogue: what the store has, and for whom."""
+"""The queries of the catalogue: what the store has, and for whom.
+
+Names are put in order here and not by the database, whose order is that of its locale.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any, Final
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
 from sqlalchemy import Connection, Row, Select, Table, Update, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects import postgresql, sqlite
 
 from store.channel import Channel
 from store.database import Database
@@ -80,9 +83,9 @@ class Catalogue:
     def projects(self, channel: Channel, fingerprint: Fingerprint) -> list[str]:
         """The normalised names of the projects of one index, sorted."""
         served = _served(channel, fingerprint).subquery()
-        query = select(served.c.name).distinct().order_by(served.c.name)
+        query = select(served.c.name).distinct()
         with self._database.reading() as connection:
-            return [row.name for row in connection.execute(query)]
+            return sorted(row.name for row in connection.execute(query))
 
     def listing(
         self, channel: Channel, fingerprint: Fingerprint, project: NormalizedName | None = None
@@ -92,13 +95,12 @@ class Catalogue:
         Built for the fingerprint or widened to it. Where several builds gave the same file it is
         the first of them, yanked when any of them is. Sorted by name and file name.
         """
-        query = _served(channel, fingerprint).order_by(
-            files.c.name, files.c.filename, releases.c.id
-        )
+        query = _served(channel, fingerprint).order_by(releases.c.id)
         if project is not None:
             query = query.where(files.c.name == project)
         with self._database.reading() as connection:
-            return _one_per_file(map(_release, connection.execute(query)))
+            found = _one_per_file(map(_release, connection.execute(query)))
+        return sorted(found, key=lambda release: (release.name, release.filename))
 
     def served_file(
         self, channel: Channel, fingerprint: Fingerprint, filename: str
@@ -111,6 +113,8 @@ class Catalogue:
 
     def releases_of(self, text: str) -> list[Release]:
         """Every release, in any channel, of a file name, a wheel's digest, or a BuildKey."""
+        if not _is_text(text):
+            return []
         named = or_(files.c.filename == text, files.c.sha256 == text, releases.c.build_key == text)
         with self._database.reading() as connection:
             rows = connection.execute(_RELEASE.where(named).order_by(releases.c.id))
@@ -139,14 +143,14 @@ class Catalogue:
 
     def targets(self, channel: Channel | None = None) -> dict[Fingerprint, Target]:
         """The targets that the store knows, or those that one channel has an index for."""
-        query = select(targets).order_by(targets.c.fingerprint)
+        query = select(targets)
         if channel is not None:
             query = query.where(targets.c.fingerprint.in_(_fingerprints(channel)))
         with self._database.reading() as connection:
-            return {
-                row.fingerprint: target_from_identity(row.identity)
-                for row in connection.execute(query)
-            }
+            identities = {row.fingerprint: row.identity for row in connection.execute(query)}
+        return {
+            name: target_from_identity(identity) for name, identity in sorted(identities.items())
+        }
 
     def remember_target(self, target: Target) -> Fingerprint:
         """Let the store know `target`, so that a wheel may be widened to it."""
@@ -203,8 +207,8 @@ class Catalogue:
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
         row = {"key": key, "pins": [_pin_json(pin) for pin in pins], "recorded_at": now()}
-        query = insert(resolutions).values(row)
         with self._database.writing() as connection:
+            query = _insert(connection, resolutions).values(row)
             connection.execute(
                 query.on_conflict_do_update(
                     index_elements=["key"],
@@ -356,7 +360,15 @@ def record_widening(connection: Connection, widening: Widening) -> None:
 
 
 def _insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
-    connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
+    query = _insert(connection, table).values(dict(row))
+    connection.execute(query.on_conflict_do_nothing())
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that can say what to do on a conflict: SQL has none, both engines have one."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def _served(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
@@ -394,9 +406,18 @@ def _summaries(connection: Connection) -> list[IndexSummary]:
         .join_from(pairs, releases, pairs.c.id == releases.c.id)
         .join(files)
         .group_by(pairs.c.channel, pairs.c.fingerprint)
-        .order_by(pairs.c.channel.desc(), pairs.c.fingerprint)
     )
-    return [IndexSummary(**row._mapping) for row in connection.execute(query)]
+    found = [IndexSummary(**row._mapping) for row in connection.execute(query)]
+    found.sort(key=lambda index: index.fingerprint)
+    return sorted(found, key=lambda index: index.channel, reverse=True)
+
+
+def _is_text(text: str) -> bool:
+    """Whether both engines can be asked for it: UTF-8 without NUL, which PostgreSQL never holds."""
+    try:
+        return b"\0" not in text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
 
 
 def _one_per_file(found: Iterable[Release]) -> list[Release]:

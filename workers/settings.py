@@ -43,11 +43,14 @@ class NamedTarget:
 class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
-    `cache` holds what can be made again: sdists, toolchains, logs of failed builds, scratch.
+    `database` None means that the catalogue is in the store's folder, else it is the URL of a
+    PostgreSQL database. `cache` holds what can be made again: sdists, toolchains, logs of failed
+    builds, scratch.
     """
 
     store: Path
     cache: Path
+    database: str | None = field(default=None, repr=False)  # it may hold a password
     index_url: str | None = None
     targets: Mapping[str, NamedTarget] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
@@ -58,23 +61,19 @@ class Settings:
         return self.recipes.get(name, Recipe())
 
 
-def store_folder(option: Path | None) -> Path:
-    """Where the store is: the option, $WHEELFARM_STORE, the settings file, or the user's data."""
-    return load_settings(store=option).store
-
-
 def load_settings(*, file: Path | None = None, store: Path | None = None) -> Settings:
     """The settings in force. Without `file`, `wheelfarm.toml` of the current folder counts if any.
 
     Raises SettingsError, with the path of the key (``targets.mac.spec``), for what is wrong.
     """
     table = _read(file) if file else (_read(Path(FILE_NAME)) if Path(FILE_NAME).exists() else {})
-    known = {"store", "cache", "index-url", "epoch", "targets", "recipes"}
+    known = {"store", "cache", "database", "index-url", "epoch", "targets", "recipes"}
     _refuse_unknown(table, known, "")
     folder = (file or Path(FILE_NAME)).parent
     return Settings(
         store=(store or _store_from(table, folder)).absolute(),
         cache=_cache(table, folder).absolute(),
+        database=os.environ.get("WHEELFARM_DATABASE") or _optional(table, "database", str, ""),
         index_url=index_from_environment() or _optional(table, "index-url", str, ""),
         targets=_tables(table, "targets", lambda row, path: _named_target(row, path, folder)),
         recipes={
