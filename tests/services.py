@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, LiteralString
 
@@ -158,9 +159,9 @@ def new_database(postgresql: Postgresql) -> Iterator[str]:
     postgresql.drop("new_database")
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[str]:
-    """The URL of a running Redis that keeps nothing."""
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """The URL of a new Redis that keeps nothing."""
     program = shutil.which("redis-server")
     assert program, f"no redis-server; {INSTALL}"
     port = _free_port()
@@ -171,9 +172,16 @@ def redis_server() -> Iterator[str]:
         ]  # fmt: skip
         server = Server(command, user=None, log=Path(folder) / "server.log")
         url = f"redis://127.0.0.1:{port}/0"
-        server.start(lambda: _redis_answers(url))
+        server.start(lambda: redis_answers(url))
         yield url
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """The URL of a running Redis."""
+    with running_redis() as url:
+        yield url
 
 
 @pytest.fixture
@@ -184,7 +192,8 @@ def redis_url(redis_server: str) -> str:
     return redis_server
 
 
-def _redis_answers(url: str) -> bool:
+def redis_answers(url: str) -> bool:
+    """Whether a Redis is there."""
     try:
         with redis.Redis.from_url(url) as client:
             return bool(client.ping())
