@@ -24,7 +24,7 @@ from workers.farm.jobs import Claim, fence
 from workers.farm.live_log import LiveLog
 from workers.farm.work import Work
 from workers.outcome import Outcome, Status, outcome_of
-from workers.plan import resolution_key
+from workers.plan import offered, resolution_key
 from workers.settings import Settings
 from workers.targets import BuildTarget
 
@@ -104,7 +104,7 @@ def _build_and_publish(job: Job, store: Store, workspace: Path) -> Ended:
         return _failed(job, store, built)
     release = _publish(job, store, built)
     _withdraw_poorer(store, release, siblings)
-    return Ended(outcome=_published(job, release))
+    return Ended(outcome=_published(job, store, release))
 
 
 def _publish(job: Job, store: Store, built: FinishedBuild) -> Release:
@@ -145,8 +145,8 @@ def _withdraw_poorer(
             )
 
 
-def _published(job: Job, release: Release) -> Outcome:
-    if release.yanked is not None:
+def _published(job: Job, store: Store, release: Release) -> Outcome:
+    if not offered(store.catalogue, release):
         return dataclasses.replace(
             outcome_of(job.work, job.target.name, "refused"),
             code="yanked",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from builder.stages import Sdist
-from store.catalogue import SUPERSEDED
+from store.catalogue import SUPERSEDED, Catalogue
 from store.channel import Channel, admit
 from store.digest import Sha256, digest_of
 from store.errors import WheelfarmError
@@ -136,11 +136,9 @@ class Planner:
         """(channel, fingerprint, BuildKey) -> the release that serves it now."""
         found: dict[tuple[str, str, str], Release] = {}
         for release in self.store.catalogue.releases_of_builds(keys):
-            if release.yanked is not None and not release.yanked.startswith(SUPERSEDED):
-                continue
-            if release.yanked is not None:
-                self.store.catalogue.prefer(release)
-            found[release.channel, release.fingerprint, release.build_key] = release
+            if offered(self.store.catalogue, release):
+                key = (release.channel, release.fingerprint, release.build_key)
+                found[key] = release
         return found
 
 
@@ -215,6 +213,16 @@ def _settled(
         if key in failed:
             return dataclasses.replace(item, wanted=_remembered(item.target, failed[key]))
     return item
+
+
+def offered(catalogue: Catalogue, release: Release) -> bool:
+    """Whether the release may be installed: one that was superseded is offered again by this."""
+    if release.yanked is None:
+        return True
+    if not release.yanked.startswith(SUPERSEDED):
+        return False
+    catalogue.prefer(release)
+    return True
 
 
 def hit(work: Work, target: str, release: Release) -> Outcome:

@@ -1,7 +1,8 @@
 """What follows from each kind of failure: tried again or not, where, when, and for how long known.
 
 Pure, so that every rule can be read and tested in one place. The kinds are those of the builder,
-and three that only a farm has: `lost` (the worker went silent), `no-worker`, `cancelled`.
+and three that only a farm has: `lost` (the worker went silent), `died` (the process of the build
+was killed, maybe for its memory) and `no-worker`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final, Literal
 
 from builder.stages import FailureKind
 
-JobFailure = FailureKind | Literal["lost", "no-worker"]
+JobFailure = FailureKind | Literal["lost", "died", "no-worker"]
 
 FIRST_WAIT_SECONDS: Final = 5
 LONGEST_WAIT_SECONDS: Final = 300
@@ -31,7 +32,8 @@ class Rule:
     `remembered`: a build with the same BuildKey fails at once, for a time. `tries`: how many
     failures of this kind one job may have; the last one is final. `waits`: it waits before it is
     tried again, twice as long each time. `elsewhere`: another worker is to try, where there is
-    one. `larger`: it moves up a class of memory.
+    one. `larger`: it moves up a class of memory where there is a worker of the next one; with
+    `only_larger` it is not tried again otherwise.
     """
 
     remembered: bool = False
@@ -39,6 +41,7 @@ class Rule:
     waits: bool = False
     elsewhere: bool = False
     larger: bool = False
+    only_larger: bool = False
 
 
 RULES: Final[Mapping[JobFailure, Rule]] = MappingProxyType(
@@ -49,9 +52,10 @@ RULES: Final[Mapping[JobFailure, Rule]] = MappingProxyType(
         "verification": Rule(remembered=True),
         "timeout": Rule(remembered=True, tries=2, elsewhere=True),
         "silence": Rule(remembered=True, tries=2, elsewhere=True),
-        "memory": Rule(remembered=True, tries=LARGEST_MEMORY_CLASS, larger=True),
-        "infrastructure": Rule(tries=5, waits=True, elsewhere=True),
+        "memory": Rule(remembered=True, tries=LARGEST_MEMORY_CLASS, larger=True, only_larger=True),
+        "infrastructure": Rule(tries=4, waits=True, elsewhere=True),
         "lost": Rule(tries=5, elsewhere=True),
+        "died": Rule(tries=3, elsewhere=True, larger=True),
         "no-worker": Rule(),
     }
 )
@@ -89,13 +93,13 @@ def decide(kind: JobFailure, situation: Situation) -> Decision:
     count = situation.tries.get(kind, 1)
     if kind == "build" and _needs_second_opinion(situation):
         return Decision(again=True, elsewhere=True)
-    if count >= rule.tries or (rule.larger and not situation.larger):
+    if count >= rule.tries or (rule.only_larger and not situation.larger):
         return Decision(again=False, remembered=rule.remembered)
     return Decision(
         again=True,
         wait_seconds=backoff(count) if rule.waits else 0,
         elsewhere=rule.elsewhere and situation.others > 0,
-        larger=rule.larger,
+        larger=rule.larger and situation.larger,
     )
 
 

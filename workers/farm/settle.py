@@ -42,7 +42,7 @@ def kind_of(outcome: Outcome) -> JobFailure:
     if outcome.code in RULES:
         return cast("JobFailure", outcome.code)
     if outcome.code == "worker-died":
-        return "lost"
+        return "died"
     return "infrastructure" if outcome.status == "trouble" else "build"
 
 

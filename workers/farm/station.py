@@ -21,9 +21,9 @@ from importlib.metadata import version
 from typing import Final
 
 from store.digest import JSON
-from store.disk import sweep
+from store.disk import disk_trouble, sweep
 from store.errors import StoreError, WheelfarmError
-from workers.errors import LeaseLostError, UnknownJobError
+from workers.errors import LeaseLostError, UnknownJobError, WorkerDiedError
 from workers.farm.abilities import Abilities, facts_of
 from workers.farm.farm import Farm
 from workers.farm.jobs import Claim
@@ -34,7 +34,7 @@ from workers.farm.settle import settle
 from workers.farm.work import Queue, queue_of
 from workers.job import Ended, Job, run_job, scratch_of
 from workers.outcome import Outcome, outcome_of, status_of
-from workers.plan import hit
+from workers.plan import hit, offered
 from workers.pool import JobProcess
 from workers.sources import copy_by_digest, find_by_digest
 
@@ -85,6 +85,7 @@ class Station:
         self._stopping = threading.Event()
         self._over = threading.Event()
         self._paused = False
+        self._learned = set(abilities.ready)
         self._slots = [threading.Thread(target=self._work) for _ in range(shift.slots)]
         self._others = [threading.Thread(target=each) for each in (self._live, self._reap)]
 
@@ -182,21 +183,30 @@ class Station:
         """Whatever comes of a claim, as an outcome."""
         work = running.claim.work
         try:
-            job = self._job(running.claim)
-            if known := self._known(job):
-                return Ended(outcome=known)
-            result = self._built(running, job)
+            with disk_trouble("write to", self._farm.settings.cache):
+                result = self._result(running)
         except WheelfarmError as error:
             result = error
+        except Exception:  # noqa: BLE001  a fault of ours ends one job, not the worker
+            _LOG.exception("job %d met a fault of the worker", running.claim.job_id)
+            result = WorkerDiedError("the worker met a fault of its own; its log has it")
         if not isinstance(result, WheelfarmError):
             return result
         name = str(work.fingerprint)
         return Ended(outcome=outcome_of(work, name, status_of(result), error=result))
 
+    def _result(self, running: _Running) -> Ended | WheelfarmError:
+        job = self._job(running.claim)
+        if known := self._known(job):
+            return Ended(outcome=known)
+        return self._built(running, job)
+
     def _job(self, claim: Claim) -> Job:
         """The job with its toolchain and its sdist on this machine."""
         target = self._abilities.target(claim.work.target)
-        self._farm.registry.learn(self.id, facts_of(target))
+        if target.fingerprint not in self._learned:
+            self._farm.registry.learn(self.id, facts_of(target))
+            self._learned.add(target.fingerprint)
         source, cache = claim.work.source, self._farm.settings.cache
         sdist = find_by_digest(source, cache)
         if sdist is None:
@@ -205,14 +215,14 @@ class Station:
         return Job(claim=claim, sdist=sdist, target=target, settings=self._farm.settings)
 
     def _known(self, job: Job) -> Outcome | None:
-        """The outcome where the store has the wheel by now, or the planner did not know a pin."""
+        """The outcome where the store has the wheel, as a planner may not know or not know yet."""
         if job.work.pins is None:
             return None
         catalogue = self._farm.store.catalogue
         facts = facts_of(job.target)
         key = job.work.inputs(facts.identity, facts.tools).key
         release = catalogue.find_release(job.work.channel, job.work.fingerprint, key)
-        if release is None or release.yanked is not None:
+        if release is None or not offered(catalogue, release):
             return None
         return hit(job.work, job.target.name, release)
 
