@@ -5,18 +5,17 @@ Names are put in order here and not by the database, whose order is that of its 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
-from sqlalchemy import Connection, Row, Select, Table, Update, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, Select, Update, func, or_, select, update
 
 from store.channel import Channel
-from store.database import Database
+from store.database import Database, insert, insert_new
 from store.digest import JSON, Sha256, sha256_of
 from store.errors import NotFoundError
 from store.fingerprint import Fingerprint, fingerprint_of
@@ -110,6 +109,12 @@ class Catalogue:
         with self._database.reading() as connection:
             found = _one_per_file(map(_release, connection.execute(query.order_by(releases.c.id))))
             return found[0] if found else None
+
+    def releases_of_builds(self, keys: Collection[BuildKey]) -> list[Release]:
+        """Every release, in any channel, of those BuildKeys; some hundreds of keys at most."""
+        query = _RELEASE.where(releases.c.build_key.in_(keys)).order_by(releases.c.id)
+        with self._database.reading() as connection:
+            return [_release(row) for row in connection.execute(query)]
 
     def releases_of(self, text: str) -> list[Release]:
         """Every release, in any channel, of a file name, a wheel's digest, or a BuildKey."""
@@ -206,9 +211,9 @@ class Catalogue:
 
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
-        row = {"key": key, "pins": [_pin_json(pin) for pin in pins], "recorded_at": now()}
+        row = {"key": key, "pins": [pin.to_json() for pin in pins], "recorded_at": now()}
         with self._database.writing() as connection:
-            query = _insert(connection, resolutions).values(row)
+            query = insert(connection, resolutions).values(row)
             connection.execute(
                 query.on_conflict_do_update(
                     index_elements=["key"],
@@ -218,10 +223,14 @@ class Catalogue:
 
     def resolution(self, key: Sha256) -> tuple[Pin, ...] | None:
         """The pins kept under `key`, None when there are none."""
-        query = select(resolutions.c.pins).where(resolutions.c.key == key)
+        return self.resolutions([key]).get(key)
+
+    def resolutions(self, keys: Collection[Sha256]) -> dict[Sha256, tuple[Pin, ...]]:
+        """The pins kept under each of `keys` that has any; some hundreds of keys at most."""
+        query = select(resolutions.c.key, resolutions.c.pins).where(resolutions.c.key.in_(keys))
         with self._database.reading() as connection:
-            pins = connection.execute(query).scalar()
-        return None if pins is None else tuple(Pin(**pin) for pin in pins)
+            found = connection.execute(query)
+            return {row.key: tuple(Pin(**pin) for pin in row.pins) for row in found}
 
 
 def now() -> datetime:
@@ -258,13 +267,13 @@ def metadata_blob(wheel: VerifiedWheel) -> tuple[Sha256, int]:
 
 def record_blob(connection: Connection, sha256: Sha256, size: int) -> None:
     """Note a blob that is on disk."""
-    _insert_new(connection, blobs, {"sha256": sha256, "size": size})
+    insert_new(connection, blobs, {"sha256": sha256, "size": size})
 
 
 def record_target(connection: Connection, target: Target) -> None:
     """Note a target's identity under its fingerprint."""
     row = {"fingerprint": fingerprint_of(target), "identity": identity_of(target)}
-    _insert_new(connection, targets, row)
+    insert_new(connection, targets, row)
 
 
 def record_file(connection: Connection, wheel: VerifiedWheel, metadata: Sha256) -> None:
@@ -281,7 +290,7 @@ def record_file(connection: Connection, wheel: VerifiedWheel, metadata: Sha256) 
         "extension_modules": sorted(wheel.extension_modules),
         "interpreter_bound": list(wheel.interpreter_bound),
     }
-    _insert_new(connection, files, row)
+    insert_new(connection, files, row)
 
 
 def record_source(connection: Connection, source: Source) -> int:
@@ -295,7 +304,7 @@ def record_source(connection: Connection, source: Source) -> int:
         "origin_location": source.origin.location,
         "origin_pinned": source.origin.pinned,
     }
-    _insert_new(connection, sources, row)
+    insert_new(connection, sources, row)
     query = select(sources.c.id).where(*(sources.c[name] == row[name] for name in row))
     return int(connection.execute(query.order_by(sources.c.id)).scalars().first() or 0)
 
@@ -356,19 +365,7 @@ def record_widening(connection: Connection, widening: Widening) -> None:
         "evidence": widening.evidence,
         "recorded_at": widening.recorded_at,
     }
-    _insert_new(connection, widenings, row)
-
-
-def _insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
-    query = _insert(connection, table).values(dict(row))
-    connection.execute(query.on_conflict_do_nothing())
-
-
-def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An insert that can say what to do on a conflict: SQL has none, both engines have one."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    insert_new(connection, widenings, row)
 
 
 def _served(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
@@ -441,9 +438,3 @@ def _widening(row: Row[Any]) -> Widening:
     fields = dict(row._mapping)
     del fields["id"]
     return Widening(**fields)
-
-
-def _pin_json(pin: Pin) -> JSON:
-    return {
-        "name": pin.name, "version": pin.version, "filename": pin.filename, "sha256": pin.sha256,
-    }  # fmt: skip

@@ -6,14 +6,16 @@ SQLite in a file, or PostgreSQL at a URL (`store/postgresql.py`); the queries ar
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from store import postgresql
@@ -126,6 +128,19 @@ def bring_up_to_date(connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
             postgresql.lift_statement_timeout(connection)
         upgrade(connection, HEAD)
+
+
+def insert(connection: Connection, table: Table) -> sqlite.Insert | PostgresqlInsert:
+    """An insert that can say what to do on a conflict: SQL has none, both engines have one."""
+    if connection.dialect.name == "postgresql":
+        return PostgresqlInsert(table)
+    return sqlite.Insert(table)
+
+
+def insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> bool:
+    """Insert `row` unless a unique key of it is taken; whether it was inserted."""
+    query = insert(connection, table).values(dict(row)).on_conflict_do_nothing()
+    return connection.execute(query).rowcount == 1
 
 
 def upgrade(connection: Connection, revision: str) -> None:
