@@ -146,9 +146,9 @@ def _files(
     """What is loaded under `tag`, but for modules of interpreters that it does not name."""
     others = modules_of_others(wheel, tag)
     for member, file in wheel.elf:
-        if file.arch == platform.arch and file.filetype in {"ET_DYN", "ET_EXEC"}:
-            if member.path not in others:
-                yield member, file
+        loaded = file.arch == platform.arch and file.filetype in {"ET_DYN", "ET_EXEC"}
+        if loaded and member.path not in others:
+            yield member, file
 
 
 def _brought(wheel: OpenedWheel, file: ElfFile) -> frozenset[str]:
