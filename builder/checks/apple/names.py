@@ -1,7 +1,8 @@
 """Which libraries macOS has, and which it never had, by their names.
 
-No list of all of them can be had from open sources, so there are three answers: known (ORIGIN.md
-says from where), impossible, and unknown.
+No list of every release can be had from open sources, so there are three answers: known (ORIGIN.md
+says from where), impossible, and unknown. A name in /usr/lib itself is unknown only while the list
+has the library in another version; of the folders below it, and of frameworks, it has too few.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _NEVER: Final = re.compile(
 )
 
 
+# What tells versions of a library apart: libtcl8.5, libxml2.2, libapr-1.0, libobjc.A.
+_VERSION: Final = re.compile(r"([.-]?\d+(\.\d+)*|\.[A-Z])*\.dylib")
+
+
 @cache
 def known_since() -> Mapping[str, MacVersion]:
     """Install name -> the first macOS that is known to have it; (0, 0) where that is not known."""
@@ -55,7 +60,21 @@ def is_impossible(name: str) -> bool:
     folder, _, file = name.removeprefix("/usr/lib/").rpartition("/")
     if folder:
         return _FOLDERS.fullmatch(folder) is None
-    return not file.endswith(".dylib") or _NEVER.fullmatch(file) is not None
+    return _NEVER.fullmatch(file) is not None or _library(file) not in _known_libraries()
+
+
+@cache
+def _known_libraries() -> frozenset[str]:
+    """The libraries that some macOS has in /usr/lib itself, without their versions."""
+    files = (
+        name.removeprefix("/usr/lib/") for name in known_since() if name.startswith("/usr/lib/")
+    )
+    return frozenset(_library(file) for file in files if "/" not in file)
+
+
+def _library(file: str) -> str:
+    """``libxml`` of ``libxml2.2.dylib``; the whole name of what is no ``.dylib``."""
+    return _VERSION.sub("", file) if file.endswith(".dylib") else file
 
 
 def _version(text: str) -> MacVersion:
