@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,12 +127,21 @@ def test_a_short_name_must_stand_in_the_code_with_its_prefix(tmp_path: Path) -> 
     assert verdict_of(tmp_path, _ARM, members).verdict == "accept"
 
 
+def _bundle(data: bytes) -> bytes:
+    """A signed library made an MH_BUNDLE, which zig's linker cannot write."""
+    patched = bytearray(data)
+    struct.pack_into("<I", patched, 12, 8)
+    return resigned(bytes(patched))
+
+
 def test_a_plugin_finds_what_the_program_that_opens_it_has_loaded(tmp_path: Path) -> None:
     """PySide6's plugin for Qt Designer bears the rpaths of the modules beside Qt."""
     name, rpath = "@rpath/libqt.dylib", "-Wl,-rpath,@loader_path/Qt/lib"
-    plugin = mach(
-        flags=("-bundle", rpath), exports=("qt_plugin_instance",),
-        libraries=(("libqt.dylib", dylib(name)),),
+    plugin = _bundle(
+        mach(
+            flags=("-shared", rpath), exports=("qt_plugin_instance",),
+            libraries=(("libqt.dylib", dylib(name)),),
+        )
     )  # fmt: skip
     members = {"p/Qt/plugins/designer/libplugin.dylib": plugin, "p/Qt/lib/libqt.dylib": dylib(name)}
     judgement = verdict_of(tmp_path, _ARM, members)
