@@ -13,7 +13,7 @@ _LOADERS: Final = (b"ctypes", b"cffi", b"dlopen", b"LoadLibrary", b"load_extensi
 
 def named_by_code(wheel: OpenedWheel, words: Iterable[str]) -> frozenset[str] | None:
     """Those of `words` that stand in the wheel's Python code; None when it loads no library."""
-    unnamed = {word: word.encode() for word in words}
+    unnamed = {word: word.encode("utf-8", "surrogateescape") for word in words}
     every = frozenset(unnamed)
     loads = False
     for _, text in wheel.texts(".py", _SOURCES):

@@ -62,7 +62,7 @@ def _bearers(wheel: OpenedWheel) -> Mapping[tuple[str, str], str]:
         (part.install_name, part.arch): member.path
         for member, file in wheel.mach
         for part in file.slices
-        if part.install_name is not None
+        if part.filetype == "MH_DYLIB" and part.install_name is not None
     }
 
 

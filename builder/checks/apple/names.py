@@ -33,10 +33,9 @@ _NEVER: Final = re.compile(
     r"|lib(png\d*|jpeg|turbojpeg|tiff|webp|freetype|harfbuzz|zstd|lz4|snappy)([.-].*)?\.dylib"
     r"|lib(ssl|crypto)\.([1-9]|1\.[01]|1\.0\.[0-2])\.dylib"  # LibreSSL's numbers begin at 35
 )
-
-
-# What tells versions of a library apart: libtcl8.5, libxml2.2, libapr-1.0, libobjc.A.
-_VERSION: Final = re.compile(r"([.-]?\d+(\.\d+)*|\.[A-Z])*\.dylib")
+# What versions are told apart by: libtcl8.5, libxml2.2, libapr-1.0, libobjc.A.
+_DIGITS: Final = "0123456789"
+_IN_VERSION: Final = frozenset(_DIGITS + ".-ABC")
 
 
 @cache
@@ -73,8 +72,12 @@ def _known_libraries() -> frozenset[str]:
 
 
 def _library(file: str) -> str:
-    """``libxml`` of ``libxml2.2.dylib``; the whole name of what is no ``.dylib``."""
-    return _VERSION.sub("", file) if file.endswith(".dylib") else file
+    """``libxml`` of ``libxml2.2.dylib``; the whole name where no version follows."""
+    if not file.endswith(".dylib"):
+        return file
+    plain = file.removesuffix(".dylib")
+    stem = plain.partition(".")[0].rstrip(_DIGITS).rstrip("-")
+    return stem if set(plain[len(stem) :]) <= _IN_VERSION else plain
 
 
 def _version(text: str) -> MacVersion:
