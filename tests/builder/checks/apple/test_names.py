@@ -81,7 +81,7 @@ def test_what_apple_ships_or_shipped_is_not_called_impossible(name: str) -> None
         "libz.so.1",
         "libz.evil.dylib",
         "lib" + "1" * 60_000 + "x.dylib",
-    ],  # fmt: skip
+    ],
     ids=lambda name: name[:20],
 )
 def test_what_no_list_has_in_any_version_is_impossible(name: str) -> None:
