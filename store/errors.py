@@ -72,8 +72,16 @@ class StoreError(WheelfarmError):
     code = "store-trouble"
 
 
+class StoreUnreachableError(StoreError):
+    """The server of the catalogue is away, refuses the login, or is too busy to answer now."""
+
+    code = "store-unreachable"
+    http_status = 503
+    transient = True
+
+
 class NotAStoreError(UsageError):
-    """The folder given as a store is not one, or a newer wheelfarm made it."""
+    """The folder or database given as a store is not one, or a newer wheelfarm made it."""
 
     code = "not-a-store"
 

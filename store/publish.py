@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -11,13 +12,14 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from sqlalchemy import Connection
 
 from store import catalogue
-from store.blobs import Blobs, Staged
+from store.blobs import Blob, Blobs, Staged
 from store.catalogue import Catalogue
 from store.channel import Channel, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
-from store.errors import MalformedError, NameTakenError, NotAStoreError, NotProvenError, StoreError
+from store.errors import MalformedError, NameTakenError, NotProvenError, StoreError
 from store.fingerprint import Fingerprint, fingerprint_of
+from store.folder import make_ready, open_catalogue
 from store.provenance import Provenance
 from store.release import Release, Widening, WideningReason
 from store.target import Target
@@ -25,9 +27,9 @@ from store.verdict import VerifiedWheel
 from store.widening import check_serves, prove
 
 _LOG: Final = logging.getLogger("wheelfarm.store")
-_CATALOGUE: Final = "catalogue.sqlite"
-_OURS: Final = ("blobs", "staging", _CATALOGUE)
 _LONGEST_NAME: Final = 255 - len(".metadata")
+# Bytes. PostgreSQL indexes no row beyond some 2,700, and a source is unique by its origin, too.
+_LONGEST_LOCATION: Final = 2_000
 _COMPARED: Final = (
     "filename",
     "sha256",
@@ -51,6 +53,14 @@ class Verifier(Protocol):
         ...
 
 
+Fence = Callable[[Connection], None]
+"""Refuses, inside the publishing transaction, who may not publish any more."""
+
+
+def _no_fence(_connection: Connection) -> None:
+    """Lets everybody pass."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """A folder of blobs and the catalogue of what they are. `Store.open` makes one."""
@@ -62,23 +72,35 @@ class Store:
     verifier: Verifier | None
 
     @classmethod
-    def open(cls, path: Path, *, verifier: Verifier | None = None, create: bool = True) -> Store:
+    def open(
+        cls,
+        path: Path,
+        *,
+        database: str | None = None,
+        verifier: Verifier | None = None,
+        create: bool = True,
+    ) -> Store:
         """The store in the folder `path`, its tables brought up to date.
 
-        A new one when the folder is empty or absent and `create` is set. Without a verifier it
-        serves and explains, and takes nothing. Raises NotAStoreError for a folder of something
-        else, StoreError for trouble with the disk.
+        Its catalogue is in the folder, or in PostgreSQL where `database` is a URL. A new store
+        when the folder is empty or absent and `create` is set. Without a verifier it serves and
+        explains, and takes nothing. Raises NotAStoreError for a folder of something else or a
+        database of another store, UsageError for what is no URL, StoreError for trouble with
+        disk or server.
         """
-        _take_folder(path, create=create)
-        database = Database(path / _CATALOGUE)
-        blobs = Blobs(path)
-        blobs.prepare()
-        database.migrate()
+        opened = open_catalogue(path, database, create=create)
+        try:
+            blobs = Blobs(path)
+            blobs.prepare()
+            make_ready(path, opened)
+        except BaseException:
+            opened.close()
+            raise
         return cls(
             root=path,
             blobs=blobs,
-            catalogue=Catalogue(database),
-            database=database,
+            catalogue=Catalogue(opened),
+            database=opened,
             verifier=verifier,
         )
 
@@ -94,12 +116,14 @@ class Store:
         channel: Channel,
         target: Target,
         log: Path,
+        fence: Fence = _no_fence,
     ) -> Release:
         """Publish `wheel` for `target` in `channel`; give the release that now stands.
 
         The same build again changes nothing. When the BuildKey has a release of other bytes, that
         first one stands and is given (its `sha256` differs from the wheel's), and the log says so.
-        `log` is the build's log file.
+        `log` is the build's log file. `fence` is called inside the transaction that makes the
+        release seen, and may refuse by an error of its own.
 
         Raises PolicyError when channel or target may not have it; NotProvenError when its bytes
         or its papers say otherwise; NameTakenError when the file name has other bytes; StoreError.
@@ -116,9 +140,16 @@ class Store:
             release = self._standing(seen, provenance, channel)
             if release is None:
                 self._keep(staged, staged_log, seen)
-                release = self._list(seen, provenance, channel, target)
+                release = self._list(seen, provenance, channel, target, fence)
         _say_which_stands(release, seen)
         return release
+
+    def keep(self, path: Path) -> Blob:
+        """Keep a file (an sdist, a log) as a blob that no release names."""
+        blob = self.blobs.put_file(path)
+        with self.database.writing() as connection:
+            catalogue.record_blob(connection, blob.sha256, blob.size)
+        return blob
 
     def widen(self, release: Release, fingerprint: Fingerprint, reason: WideningReason) -> Widening:
         """Let `release` serve `fingerprint` as well, once `reason` is proved; record the proof.
@@ -161,10 +192,16 @@ class Store:
         self.blobs.put_bytes(wheel.metadata)
 
     def _list(
-        self, wheel: VerifiedWheel, provenance: Provenance, channel: Channel, target: Target
+        self,
+        wheel: VerifiedWheel,
+        provenance: Provenance,
+        channel: Channel,
+        target: Target,
+        fence: Fence,
     ) -> Release:
         """All rows in one transaction, unless another process was first."""
         with self.database.writing() as connection:
+            fence(connection)
             if standing := _standing(connection, wheel, provenance, channel):
                 return standing
             _record(connection, wheel, provenance, channel, target)
@@ -172,27 +209,6 @@ class Store:
             assert release is not None
             catalogue.supersede(connection, release)
         return release
-
-
-def _take_folder(path: Path, *, create: bool) -> None:
-    try:
-        if not create and not (path / _CATALOGUE).is_file():
-            raise NotAStoreError(
-                f"there is no store in {path}",
-                hint="`wheelfarm build` makes one; --store DIR or $WHEELFARM_STORE names another",
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith(_OURS)]
-    except OSError as error:
-        raise StoreError(
-            f"cannot use {path} as a store: {error.strerror}",
-            hint="give a folder that you may write to with --store DIR",
-        ) from error
-    if foreign and not (path / _CATALOGUE).exists():
-        raise NotAStoreError(
-            f"{path} holds other files ({foreign[0]!r}) and no store",
-            hint="give an empty folder, or one that does not exist",
-        )
 
 
 def _check_papers(wheel: VerifiedWheel, provenance: Provenance, target: Target) -> None:
@@ -203,7 +219,7 @@ def _check_papers(wheel: VerifiedWheel, provenance: Provenance, target: Target) 
     _compare("name", canonicalize_name(source.name), canonicalize_name(wheel.name), name)
     _compare("version", source.version, wheel.version, name)
     _compare("source sha256", source.sha256, inputs.source_sha256, name)
-    _check_text(provenance)
+    _check_text(wheel, provenance)
 
 
 def _check_name(wheel: VerifiedWheel) -> None:
@@ -219,11 +235,18 @@ def _check_name(wheel: VerifiedWheel) -> None:
     _compare("tags", wheel.tags, tags, name)
 
 
-def _check_text(provenance: Provenance) -> None:
+def _check_text(wheel: VerifiedWheel, provenance: Provenance) -> None:
+    source, location = provenance.source, provenance.source.origin.location
     try:
         canonical_json(provenance.to_json())
+        longest = len(location.encode("utf-8"))
     except (UnicodeEncodeError, TypeError) as error:
         raise MalformedError(f"the provenance has no canonical form: {error}") from error
+    if longest > _LONGEST_LOCATION:
+        raise MalformedError(f"the sdist's origin is longer than {_LONGEST_LOCATION} bytes")
+    # PostgreSQL holds no NUL, so no catalogue does.
+    if any("\0" in text for text in (location, source.filename, wheel.requires_python or "")):
+        raise MalformedError(f"{wheel.filename}: a NUL in its papers")
 
 
 def _check_log(staged: Staged, provenance: Provenance) -> None:

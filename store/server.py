@@ -310,7 +310,7 @@ def _answer_error(_request: Request, error: Exception) -> Response:
     if error.http_status >= 500:
         # Its words name folders of this machine: they are for the log.
         _LOG.error("%s: %s", error.code, error.message)
-        return _trouble(error.code)
+        return _trouble(error.code, error.http_status)
     headers = {"content-range": f"bytes */{error.size}"} if isinstance(error, RangeError) else None
     return JSONResponse(error.to_json(), status_code=error.http_status, headers=headers)
 
@@ -327,9 +327,9 @@ def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 def _answer_crash(_request: Request, _error: Exception) -> Response:
-    return _trouble("farm-trouble")
+    return _trouble("farm-trouble", 500)
 
 
-def _trouble(code: str) -> Response:
+def _trouble(code: str, status: int) -> Response:
     message = "the store cannot answer now; the server's log says why"
-    return JSONResponse({"code": code, "message": message, "hint": None}, status_code=500)
+    return JSONResponse({"code": code, "message": message, "hint": None}, status_code=status)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from packaging.utils import canonicalize_name
 
@@ -22,7 +22,10 @@ from workers.errors import SettingsError
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 
+_MEMORY: Final = "memory-class"
+
 T = TypeVar("T")
+R = TypeVar("R", Recipe, "FarmRules", "WorkerRules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +43,59 @@ class NamedTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FarmRules:
+    """The ``[farm]`` table: what all of a farm's planners, workers and servers agree on.
+
+    Times are in whole seconds: how long a lease lasts without a heartbeat, how long a failure is
+    remembered, how long a job waits for a worker that can do it. `broker` is the URL of the Redis
+    that carries the pokes, None where workers just look.
+    """
+
+    broker: str | None = None
+    lease_seconds: int = 60
+    failure_ttl_seconds: int = 24 * 3600
+    no_worker_seconds: int = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRules:
+    """The ``[worker]`` table: what one worker offers, see `workers.farm.abilities` for `targets`.
+
+    `slots` 0 means one for each core. `memory_class` is 1 to 3, the largest that it takes.
+    When it stops, builds get `grace_seconds` to finish; below `min_free_mib` of disk it takes
+    no job.
+    """
+
+    targets: tuple[str, ...] = ("all",)
+    slots: int = 0
+    memory_class: int = 1
+    grace_seconds: int = 30
+    min_free_mib: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
-    `cache` holds what can be made again: sdists, toolchains, logs of failed builds, scratch.
+    `database` None means that the catalogue is in the store's folder, else it is the URL of a
+    PostgreSQL database. `cache` holds what can be made again: sdists, toolchains, logs of failed
+    builds, scratch.
     """
 
     store: Path
     cache: Path
+    database: str | None = field(default=None, repr=False)  # it may hold a password
     index_url: str | None = None
     targets: Mapping[str, NamedTarget] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    memory_classes: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
+    farm: FarmRules = FarmRules()
+    worker: WorkerRules = WorkerRules()
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
         return self.recipes.get(name, Recipe())
-
-
-def store_folder(option: Path | None) -> Path:
-    """Where the store is: the option, $WHEELFARM_STORE, the settings file, or the user's data."""
-    return load_settings(store=option).store
 
 
 def load_settings(*, file: Path | None = None, store: Path | None = None) -> Settings:
@@ -69,19 +104,24 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
     Raises SettingsError, with the path of the key (``targets.mac.spec``), for what is wrong.
     """
     table = _read(file) if file else (_read(Path(FILE_NAME)) if Path(FILE_NAME).exists() else {})
-    known = {"store", "cache", "index-url", "epoch", "targets", "recipes"}
+    known = {"store", "cache", "database", "index-url", "epoch", "targets", "recipes"}
+    known |= {"farm", "worker"}
     _refuse_unknown(table, known, "")
     folder = (file or Path(FILE_NAME)).parent
     return Settings(
         store=(store or _store_from(table, folder)).absolute(),
         cache=_cache(table, folder).absolute(),
+        database=os.environ.get("WHEELFARM_DATABASE") or _optional(table, "database", str, ""),
         index_url=index_from_environment() or _optional(table, "index-url", str, ""),
         targets=_tables(table, "targets", lambda row, path: _named_target(row, path, folder)),
         recipes={
             canonicalize_name(name): recipe
             for name, recipe in _tables(table, "recipes", _recipe).items()
         },
+        memory_classes=_tables(table, "recipes", _memory_class),
         epoch=_optional(table, "epoch", int, "") or 0,
+        farm=_farm_rules(table),
+        worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
     )
 
 
@@ -118,24 +158,49 @@ def _named_target(row: Mapping[str, object], path: str, folder: Path) -> NamedTa
 
 
 def _recipe(row: Mapping[str, object], path: str) -> Recipe:
-    default = Recipe()
-    known = {each.name.replace("_", "-"): each.name for each in fields(Recipe)}
+    return _record(Recipe(), {key: row[key] for key in row if key != _MEMORY}, path)
+
+
+def _memory_class(row: Mapping[str, object], path: str) -> int:
+    value = row.get(_MEMORY, 1)
+    if value not in {1, 2, 3} or isinstance(value, bool):
+        raise SettingsError("must be 1, 2 or 3", path=f"{path}.{_MEMORY}")
+    return int(str(value))
+
+
+def _farm_rules(table: Mapping[str, object]) -> FarmRules:
+    rules = _record(FarmRules(), _optional(table, "farm", dict, "") or {}, "farm")
+    broker = os.environ.get("WHEELFARM_BROKER")
+    return replace(rules, broker=broker) if broker else rules
+
+
+def _record(default: R, row: Mapping[str, object], path: str) -> R:
+    """A copy of `default` with the values of a table, each of its default's type."""
+    known = {each.name.replace("_", "-"): each.name for each in fields(default)}
     _refuse_unknown(row, set(known), path)
-    values: dict[str, object] = {}
-    for key, name in known.items():
-        if key in row:
-            values[name] = _recipe_value(row[key], getattr(default, name), f"{path}.{key}")
-    return Recipe(**values)  # type: ignore[arg-type]  # each value has its default's type
+    values: dict[str, Any] = {
+        name: _value(row[key], getattr(default, name), f"{path}.{key}")
+        for key, name in known.items()
+        if key in row
+    }
+    return replace(default, **values)
 
 
-def _recipe_value(value: object, default: object, path: str) -> object:
-    if isinstance(default, int) and isinstance(value, int) and value > 0:
+def _value(value: object, default: object, path: str) -> object:
+    if default is None and isinstance(value, str) and value:
+        return value
+    if type(default) is type(value) is int and value > 0:
         return value
     if isinstance(default, tuple) and _all_text(value, list):
         return tuple(value)  # type: ignore[arg-type]
     if isinstance(default, dict) and isinstance(value, dict) and _all_text(value.values()):
         return value
-    wanted = {int: "a positive number", tuple: "a list of strings", dict: "a table of strings"}
+    wanted = {
+        int: "a positive number",
+        tuple: "a list of strings",
+        dict: "a table of strings",
+        type(None): "a string",
+    }
     raise SettingsError(f"must be {wanted[type(default)]}", path=path)
 
 

@@ -5,16 +5,17 @@ import pytest
 
 from store.provenance import Recipe
 from workers.errors import SettingsError
-from workers.settings import NamedTarget, load_settings, store_folder
+from workers.settings import NamedTarget, load_settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WHEELFARM_STORE", "WHEELFARM_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+    for name in ("STORE", "CACHE", "DATABASE", "INDEX_URL"):
+        monkeypatch.delenv(f"WHEELFARM_{name}", raising=False)
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
 
@@ -22,12 +23,12 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_store_is_the_option_then_the_environment_then_the_file_then_the_users_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert store_folder(None) == tmp_path / "data" / "wheelfarm"
+    assert load_settings().store == tmp_path / "data" / "wheelfarm"
     Path("wheelfarm.toml").write_text('store = "here"')
-    assert store_folder(None) == tmp_path / "here"
+    assert load_settings().store == tmp_path / "here"
     monkeypatch.setenv("WHEELFARM_STORE", str(tmp_path / "env"))
-    assert store_folder(None) == tmp_path / "env"
-    assert store_folder(Path("option")) == tmp_path / "option"
+    assert load_settings().store == tmp_path / "env"
+    assert load_settings(store=Path("option")).store == tmp_path / "option"
 
 
 def test_the_cache_is_the_environment_then_the_file_then_the_users_own(
@@ -40,6 +41,17 @@ def test_the_cache_is_the_environment_then_the_file_then_the_users_own(
     assert load_settings().cache == tmp_path / "here"
     monkeypatch.setenv("WHEELFARM_CACHE", str(tmp_path / "env"))
     assert load_settings().cache == tmp_path / "env"
+
+
+def test_the_database_is_the_environment_then_the_file_and_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().database is None
+    Path("wheelfarm.toml").write_text('database = "postgresql://u:file-secret@host/wheels"')
+    assert load_settings().database == "postgresql://u:file-secret@host/wheels"
+    monkeypatch.setenv("WHEELFARM_DATABASE", "postgresql://u:env-secret@host/wheels")
+    assert load_settings().database == "postgresql://u:env-secret@host/wheels"
+    assert "secret" not in repr(load_settings())
 
 
 def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
@@ -107,6 +119,6 @@ def test_a_named_file_must_exist() -> None:
 
 def test_every_key_is_documented() -> None:
     text = DOCUMENT.read_text()
-    keys = ["store", "cache", "index-url", "epoch", "spec", "python", "headers", "sdk"]
+    keys = ["store", "cache", "database", "index-url", "epoch", "spec", "python", "headers", "sdk"]
     keys += [each.name.replace("_", "-") for each in fields(Recipe)]
     assert [key for key in keys if f"`{key}`" not in text] == []

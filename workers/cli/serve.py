@@ -11,10 +11,9 @@ import click
 import uvicorn
 
 from store.errors import UsageError
-from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
-from workers.settings import store_folder
+from workers.cli.options import open_store
 
 _BACKLOG: Final = 512
 _MOST_REQUESTS: Final = 256
@@ -42,7 +41,7 @@ def command(folder: Path | None, host: str, port: int, root_path: str) -> None:
     Prints the URL on standard output once it takes connections; the log goes to standard error.
     Each channel and fingerprint is an index: /release/FINGERPRINT/simple/.
     """
-    store = Store.open(store_folder(folder), create=False)
+    store = open_store(folder)
     listener = _listen(host, port)
     click.echo(_url(host, listener.getsockname()[1]))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
