@@ -140,7 +140,8 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | PostgresqlIn
 def insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> bool:
     """Insert `row` unless a unique key of it is taken; whether it was inserted."""
     query = insert(connection, table).values(dict(row)).on_conflict_do_nothing()
-    return connection.execute(query).rowcount == 1
+    # Not by rowcount, which PostgreSQL's driver does not give for an insert with a serial key.
+    return connection.execute(query.returning(*table.primary_key)).first() is not None
 
 
 def upgrade(connection: Connection, revision: str) -> None:
