@@ -104,6 +104,11 @@ class Blobs:
             raise StoreError(f"the blob {digest} is missing", hint="restore it from a backup")
         return place
 
+    def remove(self, digest: Sha256) -> None:
+        """Remove the blob. Only for one that no row names."""
+        with disk_trouble("write to", self._blobs):
+            self._place(digest).unlink(missing_ok=True)
+
     def read(self, digest: Sha256) -> bytes:
         """The bytes of a blob that is known to be small, such as metadata."""
         with disk_trouble("read", self._blobs):

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "index-url": "Print the index URL for the environment of an interpreter.",
     "serve": "Serve the store to pip, uv and other installers.",
     "verify": "Hold a wheel's tags against its bytes.",
+    "worker": "Take the jobs of a farm that this machine can do.",
 }
 """Command name -> its one-line help. Its code is `workers/cli/NAME.py`, as `command`."""
 
