@@ -140,9 +140,8 @@ def hits() -> None:
             outcomes = [row.outcome for row in farm.submissions.items(submission)]
             seconds, busy = time.monotonic() - began, time.process_time() - busy
     assert all(each is not None and each.status == "hit" for each in outcomes)
-    print(
-        f"\n{len(outcomes)} hits planned and answered: {seconds:.1f} s, {busy:.1f} s of them processor"
-    )
+    took = f"{seconds:.1f} s, {busy:.1f} s of them processor time"
+    print(f"\n{len(outcomes)} hits planned and answered: {took}")
 
 
 def _stocked(farm: Farm) -> tuple[Call, list[ToolchainFacts]]:

@@ -180,7 +180,8 @@ resolutions: Final = Table(
 
 # The farm. A job is one build to do, a row that workers lease; `workers/farm` says what it means.
 _NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself there
-_OPEN: Final = text("state IN ('waiting', 'running')")
+OPEN_JOBS: Final = text("state IN ('waiting', 'running')")
+"""Said in just these words, the engines know that the index over the open jobs will do."""
 
 jobs: Final = Table(
     "jobs",
@@ -214,7 +215,13 @@ jobs: Final = Table(
         "state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
     ),
     # Single flight: one open job for one piece of work, however many ask for it.
-    Index("uq_jobs_open_work", "work_key", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index(
+        "uq_jobs_open_work",
+        "work_key",
+        unique=True,
+        sqlite_where=OPEN_JOBS,
+        postgresql_where=OPEN_JOBS,
+    ),
     Index("ix_jobs_next", "state", "queue", "nice", "rank", "id"),
     Index("ix_jobs_rank", "state", "rank"),
     Index("ix_jobs_submitter", "submitter", "state", "rank"),

@@ -16,10 +16,10 @@ from sqlalchemy import Connection, Select, and_, func, or_, select, update
 
 from store.database import clock, insert_new
 from store.digest import Sha256
-from store.schema import jobs, submission_items
+from store.schema import OPEN_JOBS, jobs, submission_items
 from workers.farm.jobs import Change, note
 from workers.farm.poke import Poke
-from workers.farm.states import OPEN, State
+from workers.farm.states import State
 from workers.farm.work import Queue, Work, queue_of
 
 _STARTED: Final[tuple[State, ...]] = ("running", "succeeded", "failed")
@@ -79,7 +79,7 @@ def next_job(connection: Connection, ask: Ask, now: datetime) -> int | None:
 
 def open_job(key: Sha256) -> Select[Any]:
     """A query for the number of the open job that does the work of that key."""
-    return select(jobs.c.id).where(jobs.c.work_key == key, jobs.c.state.in_(OPEN))
+    return select(jobs.c.id).where(jobs.c.work_key == key, OPEN_JOBS)
 
 
 def _ready(ask: Ask, now: datetime) -> Any:
