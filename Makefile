@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/prerequisites.sh
 	@bash deploy/prerequisites.sh "$(PYTHON)"
 	"$(PYTHON)" -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt --editable '.[cross,test]'
+	    --constraint constraints.txt --editable '.[cross,objects,test]'
 	@touch $@
 
 run: $(STAMP) ## build real sdists for three targets, then install them with pip and uv

@@ -19,6 +19,7 @@ command -v cc >/dev/null || missing+=(gcc libc6-dev)
 import os.path, sys, sysconfig
 sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))
 EOF
+PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light) # the tests start it
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 

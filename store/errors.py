@@ -72,6 +72,14 @@ class StoreError(WheelfarmError):
     code = "store-trouble"
 
 
+class BlobsUnreachableError(StoreError):
+    """The bucket that holds the blobs does not answer; the same call may work later."""
+
+    code = "blobs-unreachable"
+    http_status = 503
+    transient = True
+
+
 class NotAStoreError(UsageError):
     """The folder given as a store is not one, or a newer wheelfarm made it."""
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from sqlalchemy import Connection
 
-from store import catalogue
+from store import catalogue, claim
 from store.blobs import Blobs, Staged
 from store.catalogue import Catalogue
 from store.channel import Channel, admit
@@ -26,7 +26,7 @@ from store.widening import check_serves, prove
 
 _LOG: Final = logging.getLogger("wheelfarm.store")
 _CATALOGUE: Final = "catalogue.sqlite"
-_OURS: Final = ("blobs", "staging", _CATALOGUE)
+_OURS: Final = ("blobs", "staging", _CATALOGUE, claim.MARKER)
 _LONGEST_NAME: Final = 255 - len(".metadata")
 _COMPARED: Final = (
     "filename",
@@ -62,21 +62,29 @@ class Store:
     verifier: Verifier | None
 
     @classmethod
-    def open(cls, path: Path, *, verifier: Verifier | None = None, create: bool = True) -> Store:
+    def open(
+        cls,
+        path: Path,
+        *,
+        blobs: str | None = None,
+        verifier: Verifier | None = None,
+        create: bool = True,
+    ) -> Store:
         """The store in the folder `path`, its tables brought up to date.
 
-        A new one when the folder is empty or absent and `create` is set. Without a verifier it
-        serves and explains, and takes nothing. Raises NotAStoreError for a folder of something
-        else, StoreError for trouble with the disk.
+        A new one when the folder is empty or absent and `create` is set; `blobs` is the URL of
+        the bucket for its blobs. Without a verifier it serves and explains, and takes nothing.
+        Raises NotAStoreError for a folder of something else and a bucket of another store,
+        StoreError for trouble with disk or bucket.
         """
         _take_folder(path, create=create)
+        kept = Blobs(path, claim.shelf_of(path, blobs))
+        kept.prepare()
         database = Database(path / _CATALOGUE)
-        blobs = Blobs(path)
-        blobs.prepare()
         database.migrate()
         return cls(
             root=path,
-            blobs=blobs,
+            blobs=kept,
             catalogue=Catalogue(database),
             database=database,
             verifier=verifier,

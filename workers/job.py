@@ -31,8 +31,9 @@ def run_job(job: Job) -> Outcome:
     full. Nothing is left of the build but the release, or the log.
     """
     started = time.monotonic()
-    store = Store.open(job.settings.store, verifier=_Verifier(job))
-    scratch = scratch_of(job.settings.cache)
+    settings = job.settings
+    store = Store.open(settings.store, blobs=settings.blobs, verifier=_Verifier(job))
+    scratch = scratch_of(settings.cache)
     try:
         with disk_trouble("build in", scratch), locked_folder(scratch) as workspace:
             outcome = _build_and_publish(job, store, workspace)

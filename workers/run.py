@@ -22,7 +22,7 @@ def run(call: Call, settings: Settings, *, processes: int, watcher: Watcher) -> 
     Raises StoreError when the store cannot be used at all, ConflictingSourcesError.
     """
     sweep(scratch_of(settings.cache))
-    with closing(Store.open(settings.store)) as store:
+    with closing(Store.open(settings.store, blobs=settings.blobs)) as store:
         planned = list(plan(call, store, settings))
     watcher.planned(list(dict.fromkeys(_label(item) for item in planned)))
     ends: dict[int, Outcome] = {}

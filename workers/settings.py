@@ -8,6 +8,7 @@ that is silently ignored builds the wrong thing.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -21,6 +22,11 @@ from workers.errors import SettingsError
 
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
+_AT_THE_TOP: Final = {
+    "accel-prefix", "blob-redirects", "blobs", "cache", "epoch", "index-url", "recipes", "store",
+    "targets",
+}  # fmt: skip
+_LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
 
 T = TypeVar("T")
 
@@ -44,10 +50,14 @@ class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
     `cache` holds what can be made again: sdists, toolchains, logs of failed builds, scratch.
+    `blobs` None means the bucket that the store has already, or its own folder.
     """
 
     store: Path
     cache: Path
+    blobs: str | None = None
+    blob_redirects: bool = False
+    accel_prefix: str | None = None
     index_url: str | None = None
     targets: Mapping[str, NamedTarget] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
@@ -58,23 +68,20 @@ class Settings:
         return self.recipes.get(name, Recipe())
 
 
-def store_folder(option: Path | None) -> Path:
-    """Where the store is: the option, $WHEELFARM_STORE, the settings file, or the user's data."""
-    return load_settings(store=option).store
-
-
 def load_settings(*, file: Path | None = None, store: Path | None = None) -> Settings:
     """The settings in force. Without `file`, `wheelfarm.toml` of the current folder counts if any.
 
     Raises SettingsError, with the path of the key (``targets.mac.spec``), for what is wrong.
     """
     table = _read(file) if file else (_read(Path(FILE_NAME)) if Path(FILE_NAME).exists() else {})
-    known = {"store", "cache", "index-url", "epoch", "targets", "recipes"}
-    _refuse_unknown(table, known, "")
+    _refuse_unknown(table, _AT_THE_TOP, "")
     folder = (file or Path(FILE_NAME)).parent
     return Settings(
         store=(store or _store_from(table, folder)).absolute(),
         cache=_cache(table, folder).absolute(),
+        blobs=os.environ.get("WHEELFARM_BLOBS") or _optional(table, "blobs", str, ""),
+        blob_redirects=_flag(table, "blob-redirects"),
+        accel_prefix=_accel_prefix(table),
         index_url=index_from_environment() or _optional(table, "index-url", str, ""),
         targets=_tables(table, "targets", lambda row, path: _named_target(row, path, folder)),
         recipes={
@@ -106,6 +113,20 @@ def _cache(table: Mapping[str, object], folder: Path) -> Path:
     if written := _optional(table, "cache", str, ""):
         return folder / written
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wheelfarm"
+
+
+def _accel_prefix(table: Mapping[str, object]) -> str | None:
+    prefix = _optional(table, "accel-prefix", str, "")
+    if prefix is not None and not _LOCATION.fullmatch(prefix):
+        raise SettingsError("must be the path of a location, as in /_blobs", path="accel-prefix")
+    return prefix
+
+
+def _flag(table: Mapping[str, object], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise SettingsError("must be true or false", path=key)
+    return value
 
 
 def _named_target(row: Mapping[str, object], path: str, folder: Path) -> NamedTarget:

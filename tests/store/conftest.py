@@ -13,6 +13,7 @@ import pytest
 from store.environment import Environment, parse_environment
 from store.publish import Store
 from store.target import Target, target_from_identity
+from tests.store.buckets import Bucket, new_bucket, s3_server, use
 from tests.store.wheelshop import read_wheel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -65,3 +66,18 @@ def store(tmp_path: Path, migrated: Path) -> Iterator[Store]:
     opened = Store.open(tmp_path / "store", verifier=read_wheel)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that speaks S3 and believes everyone."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket that this process can reach."""
+    made = new_bucket(s3_endpoint)
+    use(made, monkeypatch)
+    return made

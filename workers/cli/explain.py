@@ -14,7 +14,7 @@ from store.digest import sha256_of_file
 from store.errors import NameTakenError, NotFoundError, StoreError
 from store.explain import Explanation, Publication, explain
 from store.publish import Store
-from workers.settings import store_folder
+from workers.cli.options import open_store
 
 
 @click.command(name="explain")
@@ -27,7 +27,7 @@ def command(wheel: str, folder: Path | None, as_json: bool) -> None:
     FILE is a wheel on disk or the name of one in the store; DIGEST is a wheel's sha256 or a
     BuildKey, as a release, a page or a log shows it.
     """
-    with closing(Store.open(store_folder(folder), create=False)) as store:
+    with closing(open_store(folder)) as store:
         found = _explain_file(store, Path(wheel)) if _is_file(wheel) else explain(store, wheel)
     if as_json:
         click.echo("\n".join(json.dumps(each.to_json()) for each in found))

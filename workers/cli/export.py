@@ -11,8 +11,7 @@ import click
 from store.channel import RELEASE, parse_channel
 from store.export import export
 from store.fingerprint import parse_fingerprint
-from store.publish import Store
-from workers.settings import store_folder
+from workers.cli.options import open_store
 
 
 @click.command(name="export")
@@ -30,7 +29,7 @@ def command(
     links. It is made anew or brought up to date; a folder of something else is left alone.
     """
     names = parse_channel(channel), parse_fingerprint(fingerprint)
-    with closing(Store.open(store_folder(place), create=False)) as store:
+    with closing(open_store(place)) as store:
         done = export(store, *names, folder)
     files = [release.filename for release in done.releases]
     if as_json:

@@ -17,10 +17,9 @@ from store.digest import JSON
 from store.environment import Environment
 from store.errors import DONE, REFUSED, MalformedError
 from store.fields import read_object
-from store.publish import Store
 from store.resolve import DEFAULT_PORT, resolve
+from workers.cli.options import open_store
 from workers.errors import ServerError
-from workers.settings import store_folder
 
 _LOCAL_SERVER: Final = f"http://127.0.0.1:{DEFAULT_PORT}"
 _SECONDS: Final = 30
@@ -55,7 +54,7 @@ def command(  # noqa: PLR0917  # click hands every option over by name
     name = parse_channel(channel)
     environment = measure_self() if python is None else measure(find_interpreter(python))
     if server is None:
-        answer: Mapping[str, Any] = _ask_store(store_folder(folder), name, environment)
+        answer: Mapping[str, Any] = _ask_store(folder, name, environment)
     else:
         answer = _ask_server(server, name, environment)
     found = "index_url" in answer
@@ -63,8 +62,8 @@ def command(  # noqa: PLR0917  # click hands every option over by name
     ctx.exit(DONE if found else REFUSED)
 
 
-def _ask_store(folder: Path, channel: Channel, environment: Environment) -> dict[str, JSON]:
-    with closing(Store.open(folder, create=False)) as store:
+def _ask_store(folder: Path | None, channel: Channel, environment: Environment) -> dict[str, JSON]:
+    with closing(open_store(folder)) as store:
         return resolve(store.catalogue, channel, environment).to_json(_LOCAL_SERVER)
 
 

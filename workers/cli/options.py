@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from store.publish import Store
+from workers.settings import load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,3 +25,9 @@ def jobs_option(what: str) -> Callable[[F], F]:
         show_default="the cores of this machine",
         help=f"How many {what} at a time.",
     )
+
+
+def open_store(folder: Path | None) -> Store:
+    """The store that is set, or the one in `folder`, to be read. Raises what `Store.open` does."""
+    settings = load_settings(store=folder)
+    return Store.open(settings.store, blobs=settings.blobs, create=False)
