@@ -56,12 +56,14 @@ _NO_BUCKET: Final = re.compile(
     r"<Code>(NoSuchBucket|ContainerNotFound)</Code>|The specified bucket does not exist"
 )
 _STATUS: Final = re.compile(r"status code: ([45][0-9]{2})\b")
+_DENIED: Final = ("401", "403")
 _PASSING: Final = ("408", "429")
 _CREDENTIALS: Final = "check the credentials in the environment, and what they may do"
 _UNREACHABLE: Final = (
     "is the endpoint (AWS_ENDPOINT_URL) right and up? one without TLS needs AWS_ALLOW_HTTP=true"
 )
-_NO_CREDENTIALS: Final = re.compile(r"token request|/latest/api/token|credential", re.IGNORECASE)
+# Without a key obstore asks the machine itself for one, as machines of a cloud have it.
+_NO_CREDENTIALS: Final = re.compile(r"token request|/latest/api/token")
 
 
 def check_url(url: str) -> str:
@@ -97,8 +99,10 @@ class BucketShelf:
             try:
                 obstore.put(self._store, _MARKER, marker, mode="create", use_multipart=False)
             except AlreadyExistsError:
-                limit = {"start": 0, "length": _LARGEST_MARKER}
-                return obstore.get_range(self._store, _MARKER, **limit).to_bytes()
+                size = obstore.head(self._store, _MARKER)["size"]
+                if not 0 < size <= _LARGEST_MARKER:  # no marker of ours, and no sound range
+                    return b""
+                return obstore.get_range(self._store, _MARKER, start=0, length=size).to_bytes()
         return marker
 
     def keep(self, file: Path, blob: Blob) -> None:
@@ -228,10 +232,11 @@ def _explained(what: str, error: Exception) -> StoreError:
     status = _STATUS.search(said)
     if _NO_BUCKET.search(said):
         return StoreError(f"{what}: there is no such bucket", hint="is its name right?")
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return StoreError(f"{what}: access denied", hint=_CREDENTIALS)
     if _NO_CREDENTIALS.search(said):
         return StoreError(f"{what}: no credentials were found", hint=_CREDENTIALS)
+    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
+    if denied or (status and status[1] in _DENIED):
+        return StoreError(f"{what}: access denied", hint=_CREDENTIALS)
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{what}: it is missing", hint="restore it from a backup")
     if status and status[1] not in _PASSING and status[1] < "500":

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import obstore
 import pytest
 import requests
+from obstore.store import S3Store
 
 SECRET = "wheat-field-secret"
 KEY = "wheat-field-key"
@@ -48,13 +50,11 @@ class Bucket:
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object behind the store's back."""
-        answer = requests.put(self._address(key), data=data, timeout=30)
-        assert answer.status_code == 200, answer.text
+        obstore.put(self._store(), key, data)
 
     def get(self, key: str) -> bytes:
-        answer = requests.get(self._address(key), timeout=30)
-        assert answer.status_code == 200, answer.text
-        return answer.content
+        """The bytes of an object."""
+        return obstore.get(self._store(), key).bytes().to_bytes()
 
     def keys(self) -> list[str]:
         """Every key under the prefix, without it."""
@@ -64,12 +64,19 @@ class Bucket:
 
     def destroy(self) -> None:
         """Remove all of its objects, and the bucket itself."""
-        for key in self.keys():
-            requests.delete(self._address(key), timeout=30).raise_for_status()
+        obstore.delete(self._store(), self.keys())
         requests.delete(f"{self.endpoint}/{self.name}", timeout=30).raise_for_status()
 
-    def _address(self, key: str) -> str:
-        return f"{self.endpoint}/{self.name}/{self.prefix}/{key}"
+    def _store(self) -> S3Store:
+        return S3Store(
+            self.name,
+            prefix=self.prefix,
+            endpoint=self.endpoint,
+            access_key_id=KEY,
+            secret_access_key=SECRET,
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
 
 
 def new_bucket(endpoint: str) -> Bucket:

@@ -29,7 +29,7 @@ from store.errors import (
 from store.export import export
 from store.fingerprint import fingerprint_of
 from store.publish import Store
-from store.shelf import place_of
+from store.shelf import Blob, place_of
 from tests.store.buckets import KEY, SECRET, Bucket, Dam, new_bucket, s3_server, use
 from tests.store.wheelshop import LINUX, make_wheel, publish, read_wheel
 
@@ -63,14 +63,13 @@ def _every_way(shelf: BucketShelf, file: Path) -> Iterator[Any]:
     """Each call that a shelf takes, to be made."""
     digest = sha256_of(b"straw")
     small, large = file.with_name("small"), file.with_name("large")
+    many = bytes(WHOLE + 1)
     small.write_bytes(b"straw")
-    large.write_bytes(bytes(WHOLE + 1))
-    blob, many = Blobs(file.parent), bytes(WHOLE + 1)
-    assert blob
+    large.write_bytes(many)
     yield shelf.prepare
     yield lambda: shelf.claim(b"{}")
-    yield lambda: shelf.keep(small, bucket_shelf.Blob(sha256=digest, size=5))
-    yield lambda: shelf.keep(large, bucket_shelf.Blob(sha256=sha256_of(many), size=len(many)))
+    yield lambda: shelf.keep(small, Blob(sha256=digest, size=5))
+    yield lambda: shelf.keep(large, Blob(sha256=sha256_of(many), size=len(many)))
     yield lambda: shelf.size(digest)
     yield lambda: list(shelf.read(digest, 0, 4))
     yield lambda: list(shelf.each())
@@ -137,12 +136,16 @@ def test_a_store_without_the_extra_says_what_to_install(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_link_is_signed_for_its_method_and_time(bucket: Bucket, method: str) -> None:
+def test_a_link_is_signed_for_its_method_and_time(
+    bucket: Bucket, tmp_path: Path, method: str
+) -> None:
     shelf, digest = BucketShelf(bucket.url), sha256_of(b"straw")
-    bucket.put(f"blobs/{place_of(digest)}", b"straw")
+    (file := tmp_path / "straw").write_bytes(b"straw")
+    shelf.keep(file, Blob(sha256=digest, size=5))
     link = shelf.link(digest, method, 600)
     assert "X-Amz-Expires=600" in link
     assert SECRET not in link
+    assert requests.request(method, link.partition("?")[0], timeout=30).status_code == 403
     answer = requests.request(method, link, timeout=30)
     assert (answer.status_code, answer.headers["content-length"]) == (200, "5")
 
@@ -263,7 +266,7 @@ def test_an_export_from_a_bucket_holds_only_true_bytes(bucket: Bucket, tmp_path:
     export(store, RELEASE, fingerprint_of(LINUX), tmp_path / "out")
     wheel = tmp_path / "out" / release.filename
     assert sha256_of(wheel.read_bytes()) == release.sha256
-    bucket.put(f"blobs/{place_of(release.sha256)}", b"?" * release.size)
+    bucket.put(f"blobs/{place_of(release.sha256)}", b"x" * release.size)
     with pytest.raises(StoreError, match="is damaged"):
         export(store, RELEASE, fingerprint_of(LINUX), tmp_path / "again")
     assert not (tmp_path / "again").exists()
