@@ -81,7 +81,7 @@ class BlobsUnreachableError(StoreError):
 
 
 class NotAStoreError(UsageError):
-    """The folder given as a store is not one, or a newer wheelfarm made it."""
+    """The folder or bucket given as a store's is not, or a newer wheelfarm made it."""
 
     code = "not-a-store"
 

@@ -5,14 +5,20 @@ import pytest
 
 from store.provenance import Recipe
 from workers.errors import SettingsError
-from workers.settings import NamedTarget, load_settings, store_folder
+from workers.settings import NamedTarget, load_settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("WHEELFARM_STORE", "WHEELFARM_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+    for name in (
+        "WHEELFARM_STORE",
+        "WHEELFARM_BLOBS",
+        "WHEELFARM_INDEX_URL",
+        "UV_DEFAULT_INDEX",
+        "UV_INDEX_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
@@ -22,12 +28,12 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_store_is_the_option_then_the_environment_then_the_file_then_the_users_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert store_folder(None) == tmp_path / "data" / "wheelfarm"
+    assert load_settings().store == tmp_path / "data" / "wheelfarm"
     Path("wheelfarm.toml").write_text('store = "here"')
-    assert store_folder(None) == tmp_path / "here"
+    assert load_settings().store == tmp_path / "here"
     monkeypatch.setenv("WHEELFARM_STORE", str(tmp_path / "env"))
-    assert store_folder(None) == tmp_path / "env"
-    assert store_folder(Path("option")) == tmp_path / "option"
+    assert load_settings().store == tmp_path / "env"
+    assert load_settings(store=Path("option")).store == tmp_path / "option"
 
 
 def test_the_cache_is_the_environment_then_the_file_then_the_users_own(
@@ -40,6 +46,14 @@ def test_the_cache_is_the_environment_then_the_file_then_the_users_own(
     assert load_settings().cache == tmp_path / "here"
     monkeypatch.setenv("WHEELFARM_CACHE", str(tmp_path / "env"))
     assert load_settings().cache == tmp_path / "env"
+
+
+def test_the_blobs_are_the_environment_then_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().blobs is None
+    Path("wheelfarm.toml").write_text('blobs = "s3://wheat/file"')
+    assert load_settings().blobs == "s3://wheat/file"
+    monkeypatch.setenv("WHEELFARM_BLOBS", "s3://wheat/env")
+    assert load_settings().blobs == "s3://wheat/env"
 
 
 def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
@@ -107,6 +121,18 @@ def test_a_named_file_must_exist() -> None:
 
 def test_every_key_is_documented() -> None:
     text = DOCUMENT.read_text()
-    keys = ["store", "cache", "index-url", "epoch", "spec", "python", "headers", "sdk"]
+    keys = [
+        "store",
+        "cache",
+        "blobs",
+        "blob-redirects",
+        "accel-prefix",
+        "index-url",
+        "epoch",
+        "spec",
+        "python",
+        "headers",
+        "sdk",
+    ]
     keys += [each.name.replace("_", "-") for each in fields(Recipe)]
     assert [key for key in keys if f"`{key}`" not in text] == []
