@@ -146,6 +146,14 @@ class Blobs:
         with disk_trouble("write to", path.parent), path.open("xb") as file:
             file.writelines(self.stream(digest))
 
+    @contextmanager
+    def opened(self, digest: Sha256) -> Iterator[BinaryIO]:
+        """The blob as a file to read; from a bucket, a copy whose digest holds."""
+        with locked_folder(self._staging) as folder:
+            self.place(digest, folder / "blob")
+            with _opened(folder / "blob") as file:
+                yield file
+
     def link(self, digest: Sha256, method: str, seconds: int) -> str:
         """A URL that gives the blob in a bucket to anyone who asks with `method` for `seconds`."""
         link = self._shelf.link(digest, method, seconds)

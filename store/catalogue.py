@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -109,6 +109,12 @@ class Catalogue:
             found = _one_per_file(map(_release, connection.execute(query.order_by(releases.c.id))))
             return found[0] if found else None
 
+    def releases_of_builds(self, keys: Collection[BuildKey]) -> list[Release]:
+        """Every release, in any channel, of those BuildKeys; some hundreds of keys at most."""
+        query = _RELEASE.where(releases.c.build_key.in_(keys)).order_by(releases.c.id)
+        with self._database.reading() as connection:
+            return [_release(row) for row in connection.execute(query)]
+
     def releases_of(self, text: str) -> list[Release]:
         """Every release, in any channel, of a file name, a wheel's digest, or a BuildKey."""
         named = or_(files.c.filename == text, files.c.sha256 == text, releases.c.build_key == text)
@@ -202,7 +208,7 @@ class Catalogue:
 
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
-        row = {"key": key, "pins": [_pin_json(pin) for pin in pins], "recorded_at": now()}
+        row = {"key": key, "pins": [pin.to_json() for pin in pins], "recorded_at": now()}
         query = insert(resolutions).values(row)
         with self._database.writing() as connection:
             connection.execute(
@@ -214,10 +220,14 @@ class Catalogue:
 
     def resolution(self, key: Sha256) -> tuple[Pin, ...] | None:
         """The pins kept under `key`, None when there are none."""
-        query = select(resolutions.c.pins).where(resolutions.c.key == key)
+        return self.resolutions([key]).get(key)
+
+    def resolutions(self, keys: Collection[Sha256]) -> dict[Sha256, tuple[Pin, ...]]:
+        """The pins kept under each of `keys` that has any; some hundreds of keys at most."""
+        query = select(resolutions.c.key, resolutions.c.pins).where(resolutions.c.key.in_(keys))
         with self._database.reading() as connection:
-            pins = connection.execute(query).scalar()
-        return None if pins is None else tuple(Pin(**pin) for pin in pins)
+            found = connection.execute(query)
+            return {row.key: tuple(Pin(**pin) for pin in row.pins) for row in found}
 
 
 def now() -> datetime:
@@ -420,9 +430,3 @@ def _widening(row: Row[Any]) -> Widening:
     fields = dict(row._mapping)
     del fields["id"]
     return Widening(**fields)
-
-
-def _pin_json(pin: Pin) -> JSON:
-    return {
-        "name": pin.name, "version": pin.version, "filename": pin.filename, "sha256": pin.sha256,
-    }  # fmt: skip

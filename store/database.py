@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from store.errors import NotAStoreError, StoreError
@@ -43,6 +45,15 @@ class Database:
         with _translated(self.path), writer.begin() as connection:
             yield connection
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection for one small change that compares before it sets (a job's row, say).
+
+        It excludes nobody but who changes the same rows. Raises StoreError.
+        """
+        with self.writing() as connection:  # SQLite has one writer at a time
+            yield connection
+
     def migrate(self) -> None:
         """Bring the tables to this code's revision; two processes may do it at once.
 
@@ -58,6 +69,21 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def clock(connection: Connection) -> datetime:
+    """The time by the database's clock, in UTC, so that no machine's wrong clock counts."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC)
+    moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)
+
+
+def insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> bool:
+    """Insert `row` unless a unique key of it is taken; whether it was inserted."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    query = insert(table).values(dict(row)).on_conflict_do_nothing()
+    return connection.execute(query).rowcount == 1
 
 
 def upgrade(connection: Connection, revision: str) -> None:

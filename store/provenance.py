@@ -42,6 +42,20 @@ class Source:
     sha256: Sha256
     origin: Origin
 
+    def to_json(self) -> dict[str, JSON]:
+        """The source as plain JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "filename": self.filename,
+            "sha256": self.sha256,
+            "origin": {
+                "kind": self.origin.kind,
+                "location": self.origin.location,
+                "pinned": self.origin.pinned,
+            },
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
@@ -51,6 +65,15 @@ class Pin:
     version: str
     filename: str
     sha256: Sha256
+
+    def to_json(self) -> dict[str, JSON]:
+        """The pin as plain JSON."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "filename": self.filename,
+            "sha256": self.sha256,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +138,7 @@ class BuildInputs:
             "target": dict(self.target),
             "recipe": self.recipe.to_json(),
             "build_requirements": [
-                {"name": p.name, "version": p.version, "filename": p.filename, "sha256": p.sha256}
-                for p in sorted(self.build_requirements, key=lambda pin: pin.name)
+                pin.to_json() for pin in sorted(self.build_requirements, key=lambda pin: pin.name)
             ],
             "toolchain": dict(self.toolchain),
             "tools": dict(self.tools),
@@ -150,21 +172,10 @@ class Provenance:
 
     def to_json(self) -> dict[str, JSON]:
         """The record as plain JSON, as the store keeps and serves it."""
-        origin = self.source.origin
         return {
             "build_key": self.inputs.key,
             "fingerprint": self.fingerprint,
-            "source": {
-                "name": self.source.name,
-                "version": self.source.version,
-                "filename": self.source.filename,
-                "sha256": self.source.sha256,
-                "origin": {
-                    "kind": origin.kind,
-                    "location": origin.location,
-                    "pinned": origin.pinned,
-                },
-            },
+            "source": self.source.to_json(),
             "inputs": self.inputs.to_json(),
             "built": {"filename": self.built_filename, "sha256": self.built_sha256},
             "log": {"sha256": self.log_sha256, "size": self.log_size},

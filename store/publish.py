@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,6 +21,7 @@ from store.errors import MalformedError, NameTakenError, NotAStoreError, NotProv
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.provenance import Provenance
 from store.release import Release, Widening, WideningReason
+from store.shelf import Blob
 from store.target import Target
 from store.verdict import VerifiedWheel
 from store.widening import check_serves, prove
@@ -49,6 +51,14 @@ class Verifier(Protocol):
     def __call__(self, path: Path) -> VerifiedWheel:
         """The wheel as it is, under the file name that it has."""
         ...
+
+
+Fence = Callable[[Connection], None]
+"""Refuses, inside the publishing transaction, who may not publish any more."""
+
+
+def _no_fence(_connection: Connection) -> None:
+    """Lets everybody pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +112,14 @@ class Store:
         channel: Channel,
         target: Target,
         log: Path,
+        fence: Fence = _no_fence,
     ) -> Release:
         """Publish `wheel` for `target` in `channel`; give the release that now stands.
 
         The same build again changes nothing. When the BuildKey has a release of other bytes, that
         first one stands and is given (its `sha256` differs from the wheel's), and the log says so.
-        `log` is the build's log file.
+        `log` is the build's log file. `fence` is called inside the transaction that makes the
+        release seen, and may refuse by an error of its own.
 
         Raises PolicyError when channel or target may not have it; NotProvenError when its bytes
         or its papers say otherwise; NameTakenError when the file name has other bytes; StoreError.
@@ -124,9 +136,16 @@ class Store:
             release = self._standing(seen, provenance, channel)
             if release is None:
                 self._keep(staged, staged_log, seen)
-                release = self._list(seen, provenance, channel, target)
+                release = self._list(seen, provenance, channel, target, fence)
         _say_which_stands(release, seen)
         return release
+
+    def keep(self, path: Path) -> Blob:
+        """Keep a file (an sdist, a log) as a blob that no release names."""
+        blob = self.blobs.put_file(path)
+        with self.database.writing() as connection:
+            catalogue.record_blob(connection, blob.sha256, blob.size)
+        return blob
 
     def widen(self, release: Release, fingerprint: Fingerprint, reason: WideningReason) -> Widening:
         """Let `release` serve `fingerprint` as well, once `reason` is proved; record the proof.
@@ -169,10 +188,16 @@ class Store:
         self.blobs.put_bytes(wheel.metadata)
 
     def _list(
-        self, wheel: VerifiedWheel, provenance: Provenance, channel: Channel, target: Target
+        self,
+        wheel: VerifiedWheel,
+        provenance: Provenance,
+        channel: Channel,
+        target: Target,
+        fence: Fence,
     ) -> Release:
         """All rows in one transaction, unless another process was first."""
         with self.database.writing() as connection:
+            fence(connection)
             if standing := _standing(connection, wheel, provenance, channel):
                 return standing
             _record(connection, wheel, provenance, channel, target)

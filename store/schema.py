@@ -1,7 +1,7 @@
 """The tables of the catalogue. How a catalogue gets them: `store/migrations`.
 
-What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`. JSON is
-kept as canonical text, times as UTC, and there are no floats.
+What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`; what is
+still to be built, in `jobs`. JSON is kept as canonical text, times as UTC, and there are no floats.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 from store.digest import JSON, canonical_json
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """The newest revision in `store/migrations/versions`: what this code reads and writes."""
 
 
@@ -172,4 +174,140 @@ resolutions: Final = Table(
     Column("key", _DIGEST, primary_key=True),
     Column("pins", CanonicalJson, nullable=False),
     Column("recorded_at", UtcTime, nullable=False),
+)
+
+# The farm. A job is one build to do, a row that workers lease; `workers/farm` says what it means.
+_NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER counts by itself there
+_OPEN: Final = text("state IN ('waiting', 'running')")
+
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("work_key", _DIGEST, nullable=False),
+    Column("build_key", _DIGEST),
+    Column("label", Text, nullable=False),
+    Column("fingerprint", String(200), nullable=False),
+    Column("channel", String(80), nullable=False),
+    Column("work", CanonicalJson, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("queue", String(250), nullable=False),
+    Column("nice", Integer, nullable=False),
+    Column("rank", BigInteger, nullable=False),
+    Column("submitter", String(200), nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("tries", CanonicalJson, nullable=False),
+    Column("owner", String(100)),
+    Column("avoid", String(100)),
+    Column("lease_until", UtcTime),
+    Column("heartbeat_at", UtcTime),
+    Column("not_before", UtcTime),
+    Column("failure", String(32)),
+    Column("outcome", CanonicalJson, nullable=False),
+    Column("log_sha256", _DIGEST),
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    CheckConstraint(
+        "state IN ('waiting', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
+    ),
+    # Single flight: one open job for one piece of work, however many ask for it.
+    Index("uq_jobs_open_work", "work_key", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("ix_jobs_next", "state", "queue", "nice", "rank", "id"),
+    Index("ix_jobs_rank", "state", "rank"),
+    Index("ix_jobs_submitter", "submitter", "state", "rank"),
+    Index("ix_jobs_lease", "state", "lease_until"),
+    Index("ix_jobs_build_key", "build_key"),
+)
+
+job_events: Final = Table(
+    "job_events",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("job_id", _NUMBER, ForeignKey("jobs.id"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("token", BigInteger, nullable=False),
+    Column("worker", String(100)),
+    Column("detail", CanonicalJson, nullable=False),
+    Index("ix_job_events_job", "job_id", "id"),
+)
+
+# What a running build has printed, piece by piece; gone when its log is a blob.
+log_pieces: Final = Table(
+    "log_pieces",
+    metadata,
+    Column("job_id", _NUMBER, ForeignKey("jobs.id"), primary_key=True),
+    Column("token", BigInteger, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+submissions: Final = Table(
+    "submissions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("submitter", String(200), nullable=False),
+    Column("call", CanonicalJson, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    # The planner's lease while it plans; then the submitter's, where it must stay (a local run).
+    Column("planner", String(100)),
+    Column("lease_until", UtcTime),
+    Column("planned_at", UtcTime),
+    Column("cancelled_at", UtcTime),
+    Column("error", CanonicalJson, nullable=False),
+    Index("ix_submissions_planned", "planned_at", "lease_until"),
+)
+
+submission_items: Final = Table(
+    "submission_items",
+    metadata,
+    Column("submission_id", String(32), ForeignKey("submissions.id"), primary_key=True),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("job_id", _NUMBER, ForeignKey("jobs.id")),
+    Column("target", Text, nullable=False),
+    Column("outcome", CanonicalJson, nullable=False),
+    Index("ix_submission_items_job", "job_id"),
+)
+
+farm_workers: Final = Table(
+    "farm_workers",
+    metadata,
+    Column("id", String(100), primary_key=True),
+    Column("state", String(16), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("queues", CanonicalJson, nullable=False),
+    Column("facts", CanonicalJson, nullable=False),
+    Column("strikes", Integer, nullable=False),
+    Column("losing_run", Integer, nullable=False),
+    Column("reason", Text),
+    Column("started_at", UtcTime, nullable=False),
+    Column("heartbeat_at", UtcTime, nullable=False),
+    CheckConstraint("state IN ('ready', 'draining', 'set-aside', 'gone')", name="state"),
+)
+
+# What a worker's toolchain is, so that a planner knows a BuildKey without having the toolchain.
+farm_toolchains: Final = Table(
+    "farm_toolchains",
+    metadata,
+    Column("worker_id", String(100), ForeignKey("farm_workers.id"), primary_key=True),
+    Column("fingerprint", String(200), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("sha256", _DIGEST, nullable=False),
+    Column("identity", CanonicalJson, nullable=False),
+    Column("tools", CanonicalJson, nullable=False),
+    Index("ix_farm_toolchains_fingerprint", "fingerprint"),
+)
+
+failures: Final = Table(
+    "failures",
+    metadata,
+    Column("build_key", _DIGEST, primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("outcome", CanonicalJson, nullable=False),
+    Column("worker", String(100)),
+    Column("recorded_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
 )

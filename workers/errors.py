@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from store.errors import FARM_TROUBLE, MalformedError, UsageError, WheelfarmError
+from store.errors import (
+    FARM_TROUBLE,
+    MalformedError,
+    NotFoundError,
+    UsageError,
+    WheelfarmError,
+)
 
 
 class RequirementsError(MalformedError):
@@ -43,3 +49,25 @@ class ServerError(WheelfarmError):
     code = "server-trouble"
     exit_status = FARM_TROUBLE
     transient = True
+
+
+class TransitionError(UsageError):
+    """What was asked of a job cannot happen in the state that it is in."""
+
+    code = "wrong-state"
+    http_status = 409
+
+
+class LeaseLostError(WheelfarmError):
+    """A worker's lease on a job is gone: it lapsed, or the job was cancelled."""
+
+    code = "lease-lost"
+    exit_status = FARM_TROUBLE
+    http_status = 409
+    transient = True
+
+
+class UnknownJobError(NotFoundError):
+    """The farm has no job, submission or worker of that name."""
+
+    code = "unknown-job"

@@ -6,29 +6,74 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from builder.build import build_wheel, context_of
-from builder.stages import BuildFailure, FinishedBuild
+from builder.stages import BuildFailure, BuildRequest, FinishedBuild, Sdist
 from builder.verify import reverify
+from store.digest import Sha256
 from store.disk import disk_trouble, locked_folder
 from store.errors import NotProvenError
 from store.fingerprint import Fingerprint
 from store.publish import Store
 from store.release import Release
 from store.verdict import Judgement, VerifiedWheel
-from workers.outcome import Outcome, Status
-from workers.plan import Job, outcome_of, resolution_key
+from workers.farm.jobs import Claim, fence
+from workers.farm.live_log import LiveLog
+from workers.farm.work import Work
+from workers.outcome import Outcome, Status, outcome_of
+from workers.plan import offered, resolution_key
+from workers.settings import Settings
+from workers.targets import BuildTarget
 
 _STATUS: Final[Mapping[str, Status]] = {"verification": "refused", "infrastructure": "trouble"}
 
 
-def run_job(job: Job) -> Outcome:
-    """Build and publish `job`; the log of a failed build is kept in the cache.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed build, with all that it needs on this machine. It is sent to another process, so
+    it holds nothing that is open."""
+
+    claim: Claim
+    sdist: Sdist
+    target: BuildTarget
+    settings: Settings
+
+    @property
+    def work(self) -> Work:
+        """What is to be built."""
+        return self.claim.work
+
+    def request(self, workspace: Path) -> BuildRequest:
+        """The builder's orders, to be carried out in `workspace`."""
+        return BuildRequest(
+            sdist=self.sdist,
+            target=self.target.target,
+            toolchain=self.target.toolchain,
+            recipe=self.work.recipe,
+            pins=self.work.pins,
+            workspace=workspace,
+            index_url=self.settings.index_url,
+            epoch=self.work.epoch,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a job ended, and the blob of its log where the build failed."""
+
+    outcome: Outcome
+    log_sha256: Sha256 | None = None
+
+
+def run_job(job: Job) -> Ended:
+    """Build and publish `job`; the log of a failed build is kept in the cache and as a blob.
 
     Raises what the builder and the store raise: an sdist that must not be opened, a disk that is
-    full. Nothing is left of the build but the release, or the log.
+    full; LeaseLostError when another worker has the job by now. Nothing is left of the build but
+    the release, or the log.
     """
     started = time.monotonic()
     settings = job.settings
@@ -36,10 +81,11 @@ def run_job(job: Job) -> Outcome:
     scratch = scratch_of(settings.cache)
     try:
         with disk_trouble("build in", scratch), locked_folder(scratch) as workspace:
-            outcome = _build_and_publish(job, store, workspace)
+            ended = _build_and_publish(job, store, workspace)
     finally:
         store.close()
-    return dataclasses.replace(outcome, seconds=int(time.monotonic() - started))
+    outcome = dataclasses.replace(ended.outcome, seconds=int(time.monotonic() - started))
+    return dataclasses.replace(ended, outcome=outcome)
 
 
 def scratch_of(cache: Path) -> Path:
@@ -50,28 +96,36 @@ def scratch_of(cache: Path) -> Path:
     return scratch
 
 
-def _build_and_publish(job: Job, store: Store, workspace: Path) -> Outcome:
+def _build_and_publish(job: Job, store: Store, workspace: Path) -> Ended:
     siblings = store.catalogue.siblings(job.sdist.source.sha256, job.target.fingerprint)
     request = dataclasses.replace(job.request(workspace), siblings=siblings)
-    built = build_wheel(request)
+    with LiveLog(job.claim, store.database, workspace / "build.log"):
+        built = build_wheel(request)
     if isinstance(built, BuildFailure):
-        return _failed(job, built)
+        return _failed(job, store, built)
     release = _publish(job, store, built)
     _withdraw_poorer(store, release, siblings)
-    return _published(job, release)
+    return Ended(outcome=_published(job, store, release))
 
 
 def _publish(job: Job, store: Store, built: FinishedBuild) -> Release:
     release = store.put(
         built.wheel,
         provenance=built.provenance,
-        channel=job.channel,
+        channel=job.work.channel,
         target=job.target.target,
         log=built.log,
+        fence=fence(job.claim),
     )
-    key = resolution_key(job.sdist, job.target.fingerprint, job.recipe)
-    store.catalogue.remember_resolution(key, built.provenance.inputs.build_requirements)
+    _remember_resolution(job, store, built)
     return release
+
+
+def _remember_resolution(job: Job, store: Store, built: FinishedBuild | BuildFailure) -> None:
+    inputs = built.provenance.inputs if isinstance(built, FinishedBuild) else built.inputs
+    if inputs is not None:
+        key = resolution_key(job.work)
+        store.catalogue.remember_resolution(key, inputs.build_requirements)
 
 
 def _withdraw_poorer(
@@ -92,29 +146,35 @@ def _withdraw_poorer(
             )
 
 
-def _published(job: Job, release: Release) -> Outcome:
-    if release.yanked is not None:
+def _published(job: Job, store: Store, release: Release) -> Outcome:
+    if not offered(store.catalogue, release):
         return dataclasses.replace(
-            outcome_of(job, "refused"),
+            outcome_of(job.work, job.target.name, "refused"),
             code="yanked",
             message=f"{release.filename} was withdrawn: {release.yanked}",
             hint="change its recipe, or raise the epoch, for a build of its own",
         )
     return dataclasses.replace(
-        outcome_of(job, "built"), filename=release.filename, sha256=release.sha256
+        outcome_of(job.work, job.target.name, "built"),
+        filename=release.filename,
+        sha256=release.sha256,
+        build_key=release.build_key,
     )
 
 
-def _failed(job: Job, failure: BuildFailure) -> Outcome:
-    return dataclasses.replace(
-        outcome_of(job, _STATUS.get(failure.kind, "failed")),
+def _failed(job: Job, store: Store, failure: BuildFailure) -> Ended:
+    _remember_resolution(job, store, failure)
+    outcome = dataclasses.replace(
+        outcome_of(job.work, job.target.name, _STATUS.get(failure.kind, "failed")),
         code=failure.kind,
         message=failure.message,
         first_error=failure.first_error,
         hint=failure.hint,
         findings=failure.findings,
         log=str(_keep_log(job, failure.log)),
+        build_key=failure.inputs.key if failure.inputs else None,
     )
+    return Ended(outcome=outcome, log_sha256=store.keep(failure.log).sha256)
 
 
 def _keep_log(job: Job, log: Path) -> Path:

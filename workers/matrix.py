@@ -25,6 +25,7 @@ _STYLE: Final[dict[Status, str]] = {
     "refused": "yellow",
     "failed": "red",
     "trouble": "bold red",
+    "cancelled": "dim",
 }
 _MOST_FINDINGS: Final = 5
 

@@ -1,4 +1,4 @@
-"""Jobs over the machine's cores: one process for each job, so that one job's end is its own.
+"""One process for each job, so that one job's end is its own.
 
 A job that is killed, or that dies of too little memory, becomes a WorkerDiedError for that job
 alone. Processes come from a fork server that has imported the builder once, so a job starts in
@@ -7,16 +7,16 @@ some milliseconds and never inherits a thread or a database connection.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import select
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import Final, Generic, NamedTuple, TypeVar
+from multiprocessing.context import ForkServerContext
+from typing import Final, Generic, TypeVar
 
 from store.errors import WheelfarmError
 from workers.errors import WorkerDiedError
@@ -28,74 +28,52 @@ Result = TypeVar("Result")
 # give its exit status to the wrong reader, and the right one would read 255.
 _REAPING: Final = threading.Lock()
 _PRELOAD: Final = ["builder.build", "store.publish", "workers.job"]
+_GRACE_SECONDS: Final = 15.0
 
 
-class Finished(NamedTuple, Generic[Job, Result]):
-    """A job and its end: a result, or the farm's trouble with it."""
+class JobProcess(Generic[Job, Result]):
+    """`work(job)` in a process of its own, started at once. `work` must be a module's function.
 
-    job: Job
-    result: Result | WheelfarmError
-
-
-def run_all(
-    work: Callable[[Job], Result],
-    jobs: Iterable[Job],
-    *,
-    processes: int,
-    started: Callable[[Job], None],
-) -> Iterator[Finished[Job, Result]]:
-    """The end of each job, in the order in which they end; `processes` of them at a time.
-
-    `work` runs in a process of its own and must be a module's function. `started` is called, from
-    a thread of this process, when a job's process starts. Closing the iterator, an interrupt, or
-    the death of this process stops the running jobs as an interrupt would, and starts no other.
+    The death of this process stops it as `stop` would.
     """
+
+    def __init__(self, work: Callable[[Job], Result], job: Job) -> None:
+        context = _context()
+        self._receiver, sender = context.Pipe(duplex=False)
+        self._process = context.Process(target=_answer, args=(sender, work, job))
+        with _REAPING:
+            self._process.start()
+        sender.close()
+
+    def result(self) -> Result | WheelfarmError:
+        """Wait for its end: what it gave, its own error, or a WorkerDiedError."""
+        try:
+            answer: Result | WheelfarmError | None = self._receiver.recv()
+        except EOFError:
+            answer = None
+        with _REAPING:
+            self._process.join()
+        self._receiver.close()
+        return _died(self._process.exitcode) if answer is None else answer
+
+    def stop(self) -> None:
+        """Interrupt it, so that it cleans up; kill it when that takes too long. Returns at once."""
+        self._signal(signal.SIGINT)
+        killer = threading.Timer(_GRACE_SECONDS, self._signal, [signal.SIGKILL])
+        killer.daemon = True
+        killer.start()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with _REAPING:
+            if self._process.is_alive() and self._process.pid:
+                os.kill(self._process.pid, number)
+
+
+@functools.cache
+def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
-
-    running: set[BaseProcess] = set()
-
-    def run_one(job: Job) -> Finished[Job, Result]:
-        started(job)
-        return Finished(job, _in_a_process(context, work, job, running))
-
-    with ThreadPoolExecutor(max_workers=processes) as threads:
-        pending: list[Future[Finished[Job, Result]]] = [threads.submit(run_one, j) for j in jobs]
-        try:
-            for done in as_completed(pending):
-                yield done.result()
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
-            _interrupt(running)
-
-
-def _in_a_process(
-    context: multiprocessing.context.ForkServerContext,
-    work: Callable[[Job], Result],
-    job: Job,
-    running: set[BaseProcess],
-) -> Result | WheelfarmError:
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, work, job))
-    with _REAPING:
-        process.start()
-        running.add(process)
-    sender.close()
-    try:
-        answer: Result | WheelfarmError | None = receiver.recv()
-    except EOFError:
-        answer = None
-    with _REAPING:
-        process.join()
-        running.discard(process)
-    return _died(process.exitcode) if answer is None else answer
-
-
-def _interrupt(running: set[BaseProcess]) -> None:
-    with _REAPING:
-        for process in running:
-            if process.is_alive() and process.pid:
-                os.kill(process.pid, signal.SIGINT)
+    return context
 
 
 def _answer(sender: Connection, work: Callable[[Job], Result], job: Job) -> None:

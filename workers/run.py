@@ -1,61 +1,107 @@
-"""One run on one machine: plan, build what is missing over the cores, tell of every end."""
+"""One run on one machine: submit, build what is missing over the cores, tell of every end.
+
+It is the farm in small: the same jobs in the same database, with a worker in this process that
+does only what this run asked for. What another run on the machine builds already is waited for.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import contextmanager, suppress
+from typing import Final
 
-from store.disk import sweep
-from store.errors import WheelfarmError
-from store.publish import Store
-from workers.job import run_job, scratch_of
+from builder.stages import Sdist
+from store.errors import StoreError
+from workers.farm.abilities import Abilities, abilities_of, facts_of
+from workers.farm.farm import Farm, open_farm
+from workers.farm.follow import follow
+from workers.farm.station import Shift, Station
 from workers.matrix import Watcher
 from workers.outcome import Outcome
-from workers.plan import Call, Job, outcome_of, plan, status_of
-from workers.pool import run_all
+from workers.plan import Call, Planner, Toolchains
 from workers.settings import Settings
+from workers.sources import keep_by_digest
+from workers.targets import BuildTarget
+
+_ME: Final = f"run-{os.getpid()}"
 
 
-def run(call: Call, settings: Settings, *, processes: int, watcher: Watcher) -> list[Outcome]:
+def run(
+    call: Call,
+    targets: tuple[BuildTarget, ...],
+    settings: Settings,
+    *,
+    processes: int,
+    watcher: Watcher,
+) -> list[Outcome]:
     """The outcome of every wanted thing for every target, in the order in which they were asked.
 
     Raises StoreError when the store cannot be used at all, ConflictingSourcesError.
     """
-    sweep(scratch_of(settings.cache))
-    with closing(Store.open(settings.store, blobs=settings.blobs)) as store:
-        planned = list(plan(call, store, settings))
-    watcher.planned(list(dict.fromkeys(_label(item) for item in planned)))
-    ends: dict[int, Outcome] = {}
-    for place, item in enumerate(planned):
-        if isinstance(item, Outcome):
-            ends[place] = item
-            watcher.ended(item)
-    jobs = [(place, item) for place, item in enumerate(planned) if isinstance(item, Job)]
-    for place, outcome in _built(jobs, processes, watcher):
-        ends[place] = outcome
-        watcher.ended(outcome)
-    return [ends[place] for place in range(len(planned))]
+    abilities = abilities_of(targets, settings.cache)
+    with open_farm(settings) as farm, _submission(farm, call, abilities) as submission:
+        station = Station(farm, abilities, Shift(slots=processes, submission=submission))
+        station.start()
+        try:
+            return follow(farm.submissions, submission, watcher)
+        finally:
+            station.stop()
 
 
-def _built(
-    jobs: list[tuple[int, Job]], processes: int, watcher: Watcher
-) -> Iterator[tuple[int, Outcome]]:
-    def started(numbered: tuple[int, Job]) -> None:
-        job = numbered[1]
-        watcher.started(job.package, job.target.name)
-
-    for end in run_all(_run_numbered, jobs, processes=processes, started=started):
-        place, job = end.job
-        if isinstance(end.result, WheelfarmError):
-            error = end.result
-            yield place, outcome_of(job, status_of(error), error=error)
-        else:
-            yield place, end.result
-
-
-def _label(item: Job | Outcome) -> str:
-    return item.package if isinstance(item, Job) else item.label
+@contextmanager
+def _submission(farm: Farm, call: Call, abilities: Abilities) -> Iterator[str]:
+    """A planned submission of this run's own; cancelled when the run does not come to its end."""
+    submissions = farm.submissions
+    submission = submissions.create(call.submitter, {"local": True}, planner=_ME)
+    with _kept_alive(farm, submission):
+        try:
+            _plan(farm, submission, call, abilities)
+            yield submission
+        except BaseException:
+            submissions.cancel(submission, "its run was stopped")
+            raise
+        submissions.planned(submission)
 
 
-def _run_numbered(numbered: tuple[int, Job]) -> Outcome:
-    return run_job(numbered[1])
+def _plan(farm: Farm, submission: str, call: Call, abilities: Abilities) -> None:
+    place = 0
+    for items in _planner(farm, abilities).plan(call):
+        farm.submissions.add(submission, place, items)
+        place += len(items)
+    farm.submissions.planned(submission, stays=False)
+
+
+def _planner(farm: Farm, abilities: Abilities) -> Planner:
+    known: Toolchains = {name: [facts_of(each)] for name, each in abilities.ready.items()}
+
+    def keep(sdist: Sdist) -> None:
+        keep_by_digest(sdist, farm.settings.cache)
+
+    return Planner(
+        store=farm.store,
+        failures=farm.failures,
+        settings=farm.settings,
+        toolchains=lambda _: known,
+        keep=keep,
+    )
+
+
+@contextmanager
+def _kept_alive(farm: Farm, submission: str) -> Iterator[None]:
+    """Renew the run's lease on its submission for as long as the ``with`` block lasts."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(farm.settings.farm.lease_seconds / 4):
+            with suppress(StoreError):  # the next beat may come through
+                farm.submissions.beat(submission, _ME)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -11,9 +11,9 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from packaging.utils import canonicalize_name
 
@@ -23,12 +23,15 @@ from workers.errors import SettingsError
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
-    "accel-prefix", "blob-redirects", "blobs", "cache", "epoch", "index-url", "recipes", "store",
-    "targets",
+    "accel-prefix", "blob-redirects", "blobs", "cache", "epoch", "farm", "index-url", "recipes",
+    "store", "targets", "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
 
+_MEMORY: Final = "memory-class"
+
 T = TypeVar("T")
+R = TypeVar("R", Recipe, "FarmRules", "WorkerRules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,37 @@ class NamedTarget:
     python: Path | None = None
     headers: Path | None = None
     sdk: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarmRules:
+    """The ``[farm]`` table: what all of a farm's planners, workers and servers agree on.
+
+    Times are in whole seconds: how long a lease lasts without a heartbeat, how long a failure is
+    remembered, how long a job waits for a worker that can do it. `broker` is the URL of the Redis
+    that carries the pokes, None where workers just look.
+    """
+
+    broker: str | None = None
+    lease_seconds: int = 60
+    failure_ttl_seconds: int = 24 * 3600
+    no_worker_seconds: int = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRules:
+    """The ``[worker]`` table: what one worker offers, see `workers.farm.abilities` for `targets`.
+
+    `slots` 0 means one for each core. `memory_class` is 1 to 3, the largest that it takes.
+    When it stops, builds get `grace_seconds` to finish; below `min_free_mib` of disk it takes
+    no job.
+    """
+
+    targets: tuple[str, ...] = ("all",)
+    slots: int = 0
+    memory_class: int = 1
+    grace_seconds: int = 30
+    min_free_mib: int = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +95,10 @@ class Settings:
     index_url: str | None = None
     targets: Mapping[str, NamedTarget] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    memory_classes: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
+    farm: FarmRules = FarmRules()
+    worker: WorkerRules = WorkerRules()
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
@@ -88,7 +125,10 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
             canonicalize_name(name): recipe
             for name, recipe in _tables(table, "recipes", _recipe).items()
         },
+        memory_classes=_tables(table, "recipes", _memory_class),
         epoch=_optional(table, "epoch", int, "") or 0,
+        farm=_farm_rules(table),
+        worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
     )
 
 
@@ -139,24 +179,49 @@ def _named_target(row: Mapping[str, object], path: str, folder: Path) -> NamedTa
 
 
 def _recipe(row: Mapping[str, object], path: str) -> Recipe:
-    default = Recipe()
-    known = {each.name.replace("_", "-"): each.name for each in fields(Recipe)}
+    return _record(Recipe(), {key: row[key] for key in row if key != _MEMORY}, path)
+
+
+def _memory_class(row: Mapping[str, object], path: str) -> int:
+    value = row.get(_MEMORY, 1)
+    if value not in {1, 2, 3} or isinstance(value, bool):
+        raise SettingsError("must be 1, 2 or 3", path=f"{path}.{_MEMORY}")
+    return int(str(value))
+
+
+def _farm_rules(table: Mapping[str, object]) -> FarmRules:
+    rules = _record(FarmRules(), _optional(table, "farm", dict, "") or {}, "farm")
+    broker = os.environ.get("WHEELFARM_BROKER")
+    return replace(rules, broker=broker) if broker else rules
+
+
+def _record(default: R, row: Mapping[str, object], path: str) -> R:
+    """A copy of `default` with the values of a table, each of its default's type."""
+    known = {each.name.replace("_", "-"): each.name for each in fields(default)}
     _refuse_unknown(row, set(known), path)
-    values: dict[str, object] = {}
-    for key, name in known.items():
-        if key in row:
-            values[name] = _recipe_value(row[key], getattr(default, name), f"{path}.{key}")
-    return Recipe(**values)  # type: ignore[arg-type]  # each value has its default's type
+    values: dict[str, Any] = {
+        name: _value(row[key], getattr(default, name), f"{path}.{key}")
+        for key, name in known.items()
+        if key in row
+    }
+    return replace(default, **values)
 
 
-def _recipe_value(value: object, default: object, path: str) -> object:
-    if isinstance(default, int) and isinstance(value, int) and value > 0:
+def _value(value: object, default: object, path: str) -> object:
+    if default is None and isinstance(value, str) and value:
+        return value
+    if type(default) is type(value) is int and value > 0:
         return value
     if isinstance(default, tuple) and _all_text(value, list):
         return tuple(value)  # type: ignore[arg-type]
     if isinstance(default, dict) and isinstance(value, dict) and _all_text(value.values()):
         return value
-    wanted = {int: "a positive number", tuple: "a list of strings", dict: "a table of strings"}
+    wanted = {
+        int: "a positive number",
+        tuple: "a list of strings",
+        dict: "a table of strings",
+        type(None): "a string",
+    }
     raise SettingsError(f"must be {wanted[type(default)]}", path=path)
 
 

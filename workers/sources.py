@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from packaging.version import InvalidVersion, Version
 
+from builder.deposit import deposit
+from builder.errors import DigestError
 from builder.index import fetch_sdist, find_sdist, index_origin
 from builder.local import local_sdist
 from builder.sdist import sdist_name
@@ -38,6 +40,42 @@ def acquire(wanted: Wanted, settings: Settings) -> Sdist:
     found = find_sdist(wanted.name, wanted.version, wanted.hashes, settings.index_url)
     place = found.sha256 or f"{found.name}-{found.version}"
     return fetch_sdist(found, sdists / place)
+
+
+def keep_by_digest(sdist: Sdist, cache: Path) -> None:
+    """Have the sdist lie in the cache under its digest, whatever it was fetched under."""
+    place = _place(sdist.source, cache)
+    if place == sdist.path or place.exists():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        place.hardlink_to(sdist.path)
+    except FileExistsError:
+        return  # another thread was first; the bytes are the same
+
+
+def find_by_digest(source: Source, cache: Path) -> Sdist | None:
+    """The sdist of that digest from the cache, read again to be sure; None when it is not there."""
+    place = _place(source, cache)
+    if not place.is_file() or sha256_of_file(place) != source.sha256:
+        return None
+    return Sdist(source=source, path=place)
+
+
+def copy_by_digest(source: Source, blob: BinaryIO, cache: Path) -> Sdist:
+    """Copy the sdist's bytes from `blob` into the cache. Raises DigestError for other bytes."""
+
+    def accept(sha256: Sha256, _size: int) -> None:
+        if sha256 != source.sha256:
+            raise DigestError(f"{source.filename} has the digest {sha256[:12]}… in the store")
+
+    place = _place(source, cache)
+    deposit(blob, place, accept)
+    return Sdist(source=source, path=place)
+
+
+def _place(source: Source, cache: Path) -> Path:
+    return cache / "sdists" / source.sha256 / source.filename
 
 
 def channel_for(source: Source) -> Channel:

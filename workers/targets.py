@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -100,8 +99,16 @@ def _found_by_uv(version: str) -> Path | None:
 
 
 def _found_in_pyenv(version: str) -> Path | None:
-    """pyenv puts only the versions that are switched on on PATH; the others are there as well."""
+    return max(pyenv_interpreters(version), default=None)
+
+
+def pyenv_interpreters(version: str = "3") -> list[Path]:
+    """The interpreters of pyenv whose version begins with `version`.
+
+    pyenv puts only the versions that are switched on on PATH; the others are there as well.
+    """
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    with suppress(OSError):  # somebody else's folder
-        return max(root.glob(f"versions/{version}.*/bin/python{version}"), default=None)
-    return None
+    try:
+        return sorted(root.glob(f"versions/{version}.*/bin/python{version}"))
+    except OSError:  # somebody else's folder
+        return []

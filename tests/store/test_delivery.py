@@ -49,7 +49,9 @@ class Served:
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     way: str = request.param
     bucket: Bucket | None = None if way == "nginx" else request.getfixturevalue("bucket")
-    store = Store.open(tmp_path / "store", blobs=bucket and bucket.url, verifier=read_wheel)
+    store = Store.open(
+        tmp_path / "store", blobs=bucket.url if bucket else None, verifier=read_wheel
+    )
     wheel = publish(store, make_wheel(tmp_path, requires=("corny",), members={"b.py": b"#" * 5000}))
     publish(store, make_wheel(tmp_path, name="corny", tag="py3-none-any"))
     store.close()

@@ -163,6 +163,11 @@ def test_a_blob_is_placed_as_a_file(kept: Kept, tmp_path: Path) -> None:
     assert (tmp_path / "a.whl").read_bytes() == LARGE
 
 
+def test_a_blob_is_opened_as_a_file(kept: Kept) -> None:
+    with kept.blobs.opened(kept.blobs.put_bytes(LARGE).sha256) as file:
+        assert file.read() == LARGE
+
+
 def test_what_is_staged_and_not_adopted_is_gone(kept: Kept) -> None:
     with kept.blobs.stage(io.BytesIO(b"straw"), "a.whl") as staged:
         assert staged.path.read_bytes() == b"straw"

@@ -1,9 +1,10 @@
 import os
 import signal
+import time
 
 from store.errors import UsageError, WheelfarmError
 from workers.errors import WorkerDiedError
-from workers.pool import run_all
+from workers.pool import JobProcess
 
 
 def square(number: int) -> int:
@@ -16,11 +17,9 @@ def square(number: int) -> int:
     return number * number
 
 
-def run(numbers: list[int], processes: int = 2) -> dict[int, int | WheelfarmError]:
-    return {
-        end.job: end.result
-        for end in run_all(square, numbers, processes=processes, started=lambda _: None)
-    }
+def run(numbers: list[int]) -> dict[int, int | WheelfarmError]:
+    running = {number: JobProcess(square, number) for number in numbers}
+    return {number: process.result() for number, process in running.items()}
 
 
 def test_every_job_has_an_end_and_one_that_dies_harms_no_other() -> None:
@@ -38,7 +37,13 @@ def test_an_error_of_ours_comes_back_whole() -> None:
     assert (error.message, error.hint) == ("four is refused", "take five")
 
 
-def test_a_start_is_told_for_each_job() -> None:
-    seen: list[int] = []
-    assert len(list(run_all(square, [1, 2], processes=1, started=seen.append))) == 2
-    assert seen == [1, 2]
+def sleep(_: int) -> int:
+    time.sleep(600)
+    return 0
+
+
+def test_one_that_is_stopped_ends_without_an_answer() -> None:
+    process = JobProcess(sleep, 1)
+    process.stop()
+    assert isinstance(process.result(), WorkerDiedError)
+    process.stop()  # one that is over is left alone

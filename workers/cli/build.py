@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 import json
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,16 +16,18 @@ from rich.console import Console
 from store.channel import parse_channel
 from store.errors import UsageError
 from workers.cli.options import jobs_option
-from workers.matrix import Silent, show_end, show_how_to_install, watch
+from workers.matrix import Silent, Watcher, show_end, show_how_to_install, watch
 from workers.outcome import Outcome, exit_status
-from workers.plan import Call
+from workers.plan import Call, WantedTarget
 from workers.requirements import read_wanted
 from workers.run import run
-from workers.settings import Settings, load_settings
+from workers.settings import load_settings
 from workers.targets import resolve_target
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
+
+Build = Callable[[Watcher], list[Outcome]]
 
 
 @click.command(short_help="Build sdists into verified wheels for one or more targets.")
@@ -51,6 +57,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "go to release, others to dev/unpinned, files to dev/local.",
 )
 @click.option("--refresh", is_flag=True, help="Resolve build requirements afresh.")
+@click.option("--retry", is_flag=True, help="Build also what is remembered to have failed.")
 @jobs_option("builds run")
 @click.option(
     "--index-url", metavar="URL", help="The simple index of sdists and build requirements."
@@ -65,6 +72,7 @@ def command(
     targets: tuple[str, ...],
     channel: str | None,
     refresh: bool,
+    retry: bool,
     jobs: int,
     index_url: str | None,
     settings_file: Path | None,
@@ -82,26 +90,41 @@ def command(
     things = read_wanted(wanted, files)
     if not things:
         raise UsageError("nothing to build", hint="name NAME==VERSION, an sdist, or -r FILE")
+    resolved = tuple(resolve_target(word, settings) for word in dict.fromkeys(targets))
     call = Call(
         wanted=things,
-        targets=tuple(resolve_target(word, settings) for word in dict.fromkeys(targets)),
+        targets=tuple(WantedTarget(name=each.name, target=each.target) for each in resolved),
+        submitter=submitter(),
         channel=parse_channel(channel) if channel else None,
         refresh=refresh,
+        retry=retry,
     )
-    outcomes = _quietly(call, settings, jobs) if as_json else _visibly(call, settings, jobs)
-    return exit_status(outcomes)
+
+    def build(watcher: Watcher) -> list[Outcome]:
+        return run(call, resolved, settings, processes=jobs, watcher=watcher)
+
+    return exit_status(_quietly(build) if as_json else _visibly(call, build))
 
 
-def _quietly(call: Call, settings: Settings, jobs: int) -> list[Outcome]:
-    outcomes = run(call, settings, processes=jobs, watcher=Silent())
+def submitter() -> str:
+    """Who asks, for fair shares and for people: USER@HOST."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:200]
+
+
+def _quietly(build: Build) -> list[Outcome]:
+    outcomes = build(Silent())
     click.echo(json.dumps({"outcomes": [outcome.to_json() for outcome in outcomes]}))
     return outcomes
 
 
-def _visibly(call: Call, settings: Settings, jobs: int) -> list[Outcome]:
+def _visibly(call: Call, build: Build) -> list[Outcome]:
     console = Console(highlight=False)
     with watch(console, [target.name for target in call.targets]) as watcher:
-        outcomes = run(call, settings, processes=jobs, watcher=watcher)
+        outcomes = build(watcher)
     show_end(console, outcomes)
     show_how_to_install(console, outcomes)
     return outcomes

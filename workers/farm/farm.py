@@ -1,0 +1,52 @@
+"""A farm: a store, and over the same database its jobs, submissions, workers and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from store.publish import Store
+from workers.farm.failures import Failures
+from workers.farm.ledger import Ledger
+from workers.farm.registry import Registry
+from workers.farm.submissions import Submissions
+from workers.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Farm:
+    """Everything that planners, workers and servers of one farm share."""
+
+    settings: Settings
+    store: Store
+    ledger: Ledger
+    submissions: Submissions
+    registry: Registry
+    failures: Failures
+
+
+@contextmanager
+def open_farm(settings: Settings) -> Iterator[Farm]:
+    """The farm that the settings name, for as long as the ``with`` block lasts.
+
+    Raises StoreError, NotAStoreError.
+    """
+    store = Store.open(settings.store, blobs=settings.blobs)
+    try:
+        yield farm_over(store, settings)
+    finally:
+        store.close()
+
+
+def farm_over(store: Store, settings: Settings) -> Farm:
+    """The farm over an open store."""
+    database, rules = store.database, settings.farm
+    return Farm(
+        settings=settings,
+        store=store,
+        ledger=Ledger(database, lease_seconds=rules.lease_seconds),
+        submissions=Submissions(database, lease_seconds=rules.lease_seconds),
+        registry=Registry(database, silent_seconds=2 * rules.lease_seconds),
+        failures=Failures(database, ttl_seconds=rules.failure_ttl_seconds),
+    )

@@ -1,0 +1,352 @@
+"""A worker's life: it takes jobs that it can do, does them, and says how they ended.
+
+A station has some slots, each of which does one job at a time in a process of its own; a heart
+that renews the leases of what is running and hears what the farm wants of the worker; and it reaps
+what other workers have let lie. Nothing here knows how a poke arrives: `nudge` wakes a free slot,
+and without one it looks by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import secrets
+import shutil
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from store.digest import JSON
+from store.disk import disk_trouble, sweep
+from store.errors import StoreError, WheelfarmError
+from workers.errors import LeaseLostError, UnknownJobError, WorkerDiedError
+from workers.farm.abilities import Abilities, facts_of
+from workers.farm.farm import Farm
+from workers.farm.jobs import Claim
+from workers.farm.line import Ask
+from workers.farm.reaper import reap
+from workers.farm.registry import WorkerFacts
+from workers.farm.settle import settle
+from workers.farm.work import Queue, queue_of
+from workers.job import Ended, Job, run_job, scratch_of
+from workers.outcome import Outcome, outcome_of, status_of
+from workers.plan import hit, offered
+from workers.pool import JobProcess
+from workers.sources import copy_by_digest, find_by_digest
+
+_LOG: Final = logging.getLogger("wheelfarm.worker")
+_REAP_SECONDS: Final = 5.0
+_LONGEST_PAUSE: Final = 5.0
+_MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """How a station works: `slots` jobs at a time, for one `submission` only where it is given.
+
+    It looks for jobs every `poll_seconds`; when it stops, builds get `grace_seconds` to finish.
+    """
+
+    slots: int
+    memory_class: int = 1
+    submission: str | None = None
+    poll_seconds: float = 0.05
+    grace_seconds: float = 0.0
+    min_free_mib: int = 0
+
+
+@dataclass(slots=True)
+class _Running:
+    """A claim that is being worked on; `process` once it is started."""
+
+    claim: Claim
+    process: JobProcess[Job, Ended] | None = None
+    stopped: str | None = None
+    lost: bool = False
+
+
+class Station:
+    """One worker. `start` registers it and begins; `stop` ends it and leaves no job unowned."""
+
+    def __init__(self, farm: Farm, abilities: Abilities, shift: Shift) -> None:
+        self.id = f"{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.queues = _queues(abilities, shift.memory_class)
+        self._farm = farm
+        self._abilities = abilities
+        self._shift = shift
+        self._running: dict[int, _Running] = {}
+        self._guard = threading.Lock()
+        self._free = threading.Semaphore(shift.slots)
+        self._nudge = threading.Condition()
+        self._stopping = threading.Event()
+        self._over = threading.Event()
+        self._paused = False
+        self._learned = set(abilities.ready)
+        self._slots = [threading.Thread(target=self._work) for _ in range(shift.slots)]
+        self._others = [threading.Thread(target=each) for each in (self._live, self._reap)]
+
+    def start(self) -> None:
+        """Clean up what a dead worker left here, register, and begin to work. Raises StoreError."""
+        sweep(scratch_of(self._farm.settings.cache))
+        self._farm.registry.enter(self._facts())
+        for thread in (*self._slots, *self._others):
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no more jobs; let the running ones finish in time, or hand them back."""
+        self.drain()
+        deadline = time.monotonic() + self._shift.grace_seconds
+        while self.busy and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._stop_all("the worker stops")
+        self.join()
+
+    def drain(self) -> None:
+        """Take no more jobs. `join` waits for the running ones to end."""
+        self._stopping.set()
+        self.nudge()
+
+    def join(self) -> None:
+        """Wait until nothing runs any more, and sign off. To be called after `drain`."""
+        while self.busy or any(slot.is_alive() for slot in self._slots):
+            time.sleep(0.02)
+        self._over.set()
+        for thread in (*self._slots, *self._others):
+            thread.join()
+        self._leave()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is running."""
+        with self._guard:
+            return bool(self._running)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more jobs, because somebody here or the farm said so."""
+        return self._stopping.is_set()
+
+    def nudge(self) -> None:
+        """There may be a job: look at once."""
+        with self._nudge:
+            self._nudge.notify_all()
+
+    def work_once(self, *, wait: bool = False) -> bool:
+        """Take the next job, if there is one and a slot is free, and do it to its end.
+
+        `wait` for a free slot. Raises StoreError when the jobs cannot be looked at.
+        """
+        if self._paused or not self._free.acquire(blocking=wait):
+            return False
+        try:
+            claim = self._claim()
+            if claim is not None:
+                self._do(claim)
+            return claim is not None
+        finally:
+            self._free.release()
+
+    def _work(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if self.work_once():
+                    continue
+            except StoreError as error:
+                _LOG.warning("no look at the jobs: %s", error)
+            with self._nudge:
+                self._nudge.wait(self._shift.poll_seconds)
+
+    def _claim(self) -> Claim | None:
+        if self._stopping.is_set() or self._disk_is_low():
+            return None
+        if not self._farm.ledger.has_waiting(self.queues):
+            return None  # a look without the lock that a claim takes
+        ask = Ask(worker=self.id, queues=self.queues, submission=self._shift.submission)
+        return self._farm.ledger.claim(ask)
+
+    def _do(self, claim: Claim) -> None:
+        running = _Running(claim)
+        with self._guard:
+            self._running[claim.job_id] = running
+        try:
+            ended = self._ended(running)
+            self._settle(running, ended)
+        finally:
+            with self._guard:
+                del self._running[claim.job_id]
+
+    def _ended(self, running: _Running) -> Ended:
+        """Whatever comes of a claim, as an outcome."""
+        work = running.claim.work
+        try:
+            with disk_trouble("write to", self._farm.settings.cache):
+                result = self._result(running)
+        except WheelfarmError as error:
+            result = error
+        except Exception:  # noqa: BLE001  a fault of ours ends one job, not the worker
+            _LOG.exception("job %d met a fault of the worker", running.claim.job_id)
+            result = WorkerDiedError("the worker met a fault of its own; its log has it")
+        if not isinstance(result, WheelfarmError):
+            return result
+        name = str(work.fingerprint)
+        return Ended(outcome=outcome_of(work, name, status_of(result), error=result))
+
+    def _result(self, running: _Running) -> Ended | WheelfarmError:
+        job = self._job(running.claim)
+        if known := self._known(job):
+            return Ended(outcome=known)
+        return self._built(running, job)
+
+    def _job(self, claim: Claim) -> Job:
+        """The job with its toolchain and its sdist on this machine."""
+        target = self._abilities.target(claim.work.target)
+        if target.fingerprint not in self._learned:
+            self._farm.registry.learn(self.id, facts_of(target))
+            self._learned.add(target.fingerprint)
+        source, cache = claim.work.source, self._farm.settings.cache
+        sdist = find_by_digest(source, cache)
+        if sdist is None:
+            with self._farm.store.blobs.opened(source.sha256) as blob:
+                sdist = copy_by_digest(source, blob, cache)
+        return Job(claim=claim, sdist=sdist, target=target, settings=self._farm.settings)
+
+    def _known(self, job: Job) -> Outcome | None:
+        """The outcome where the store has the wheel, as a planner may not know or not know yet."""
+        if job.work.pins is None:
+            return None
+        catalogue = self._farm.store.catalogue
+        facts = facts_of(job.target)
+        key = job.work.inputs(facts.identity, facts.tools).key
+        release = catalogue.find_release(job.work.channel, job.work.fingerprint, key)
+        if release is None or not offered(catalogue, release):
+            return None
+        return hit(job.work, job.target.name, release)
+
+    def _built(self, running: _Running, job: Job) -> Ended | WheelfarmError:
+        process = JobProcess(run_job, job)
+        with self._guard:
+            running.process = process
+            stopped = running.stopped or running.lost
+        if stopped:
+            process.stop()
+        return process.result()
+
+    def _settle(self, running: _Running, ended: Ended) -> None:
+        """Tell the farm, and do not rest before it knows, or somebody else has the job."""
+        pause = 0.1
+        while not self._told(running, ended):
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _told(self, running: _Running, ended: Ended) -> bool:
+        job_id = running.claim.job_id
+        try:
+            if running.stopped and ended.outcome.status not in {"built", "hit"}:
+                self._farm.ledger.hand_back(running.claim, running.stopped)
+            else:
+                settle(self._farm, running.claim, ended)
+        except LeaseLostError as error:
+            _LOG.info("job %d is not ours any more: %s", job_id, error)
+        except StoreError as error:
+            _LOG.warning("how job %d ended cannot be told yet: %s", job_id, error)
+            return False
+        return True
+
+    def _live(self) -> None:
+        """The heart: beats as long as there is anything to keep."""
+        while not self._over.wait(self._farm.settings.farm.lease_seconds / 4):
+            try:
+                self._renew()
+                self._hear()
+            except StoreError as error:
+                _LOG.warning("no heartbeat: %s", error)
+
+    def _renew(self) -> None:
+        with self._guard:
+            claims = [running.claim for running in self._running.values()]
+        for claim in self._farm.ledger.beat(claims) if claims else ():
+            self._stop_one(claim.job_id, lost=True)
+
+    def _hear(self) -> None:
+        """Say that it is alive, and do what the farm wants of it."""
+        try:
+            state = self._farm.registry.beat(self.id, _facts_now(self._farm))
+        except UnknownJobError:
+            state = "gone"
+        if state == "gone":  # it was paused for so long that it was given up
+            self._farm.registry.enter(self._facts())
+        elif state == "draining":
+            self.drain()
+        self._paused = state == "set-aside"
+
+    def _reap(self) -> None:
+        while not self._over.wait(_REAP_SECONDS):
+            try:
+                reap(self._farm)
+            except StoreError as error:
+                _LOG.warning("nothing is reaped now: %s", error)
+
+    def _stop_all(self, reason: str) -> None:
+        with self._guard:
+            jobs = list(self._running)
+        for job_id in jobs:
+            self._stop_one(job_id, reason=reason)
+
+    def _stop_one(self, job_id: int, *, reason: str | None = None, lost: bool = False) -> None:
+        with self._guard:
+            running = self._running.get(job_id)
+            if running is None or running.lost:
+                return
+            running.stopped, running.lost = reason, lost
+            process = running.process
+        if process is not None:
+            process.stop()
+
+    def _leave(self) -> None:
+        try:
+            self._farm.registry.set_state(self.id, "gone", "it was stopped")
+        except (StoreError, UnknownJobError) as error:
+            _LOG.warning("could not sign off: %s", error)
+
+    def _disk_is_low(self) -> bool:
+        free = shutil.disk_usage(self._farm.settings.cache).free // _MIB
+        if free >= self._shift.min_free_mib:
+            return False
+        _LOG.warning("only %d MiB of disk are free: no job is taken", free)
+        return True
+
+    def _facts(self) -> WorkerFacts:
+        return WorkerFacts(
+            id=self.id,
+            host=socket.gethostname(),
+            version=version("wheelfarm"),
+            slots=self._shift.slots,
+            queues=self.queues,
+            facts=_facts_now(self._farm),
+            toolchains=tuple(facts_of(each) for each in self._abilities.ready.values()),
+        )
+
+
+def _queues(abilities: Abilities, memory_class: int) -> tuple[Queue, ...]:
+    """The queues of every capability, for every class of memory up to the worker's own."""
+    return tuple(
+        queue_of(capability, memory)
+        for capability in abilities.capabilities()
+        for memory in range(1, memory_class + 1)
+    )
+
+
+def _facts_now(farm: Farm) -> dict[str, JSON]:
+    """What people want to know of a worker's machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_mib": memory // _MIB,
+        "disk_free_mib": shutil.disk_usage(farm.settings.cache).free // _MIB,
+    }
