@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP := $(VENV)/.installed
+SERVICES := $(VENV)/.services
 BIN := $(abspath $(VENV))/bin
 # A caller's own settings of Python must not reach into the farm's environment.
 unexport PYTHONPATH PYTHONHOME
@@ -24,13 +25,18 @@ $(STAMP): pyproject.toml constraints.txt deploy/prerequisites.sh
 	@bash deploy/prerequisites.sh "$(PYTHON)"
 	"$(PYTHON)" -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt --editable '.[cross,objects,test]'
+	    --constraint constraints.txt --editable '.[cross,farm,objects,test]'
+	@touch $@
+
+# The programs of the servers that tests start and stop: PostgreSQL, Redis and nginx.
+$(SERVICES): deploy/prerequisites.sh $(STAMP)
+	@bash deploy/prerequisites.sh "$(PYTHON)" test
 	@touch $@
 
 run: $(STAMP) ## build real sdists for three targets, then install them with pip and uv
 	@"$(BIN)/python" docs/tour/tour.py
 
-test: $(STAMP) ## run the tests
+test: $(STAMP) $(SERVICES) ## run the tests
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup
 
 corpus: $(STAMP) ## hold the verifier to 200 MB of real wheels, fetched once into a cache

@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from packaging.tags import Tag
+
+from builder.checks import link_symbols, musl_symbols
 from builder.checks.catalogue import MISNAMED
 from builder.checks.context import Context
 from builder.checks.elf_rpath import absolute_folders
 from builder.checks.libraries import libpython_of
-from builder.checks.link_symbols import all_found
 from builder.errors import RefusedWheelError
 from builder.judge import judge, judge_opened
 from builder.modules import extension_modules
@@ -95,8 +97,13 @@ def _verified(wheel: OpenedWheel, judgement: Judgement) -> VerifiedWheel:
         extension_modules=frozenset(m.importable_name for m in extension_modules(wheel)),
         interpreter_bound=_interpreter_bound(wheel),
         findings=judgement.findings,
-        proof="link-checked" if all_found(wheel, judgement.tags) else "statically-verified",
+        proof="link-checked" if _all_found(wheel, judgement.tags) else "statically-verified",
     )
+
+
+def _all_found(wheel: OpenedWheel, tags: frozenset[Tag]) -> bool:
+    """Whether every symbol that is asked for is known to be there, under each of `tags`."""
+    return link_symbols.all_found(wheel, tags) or musl_symbols.all_found(wheel, tags)
 
 
 def _interpreter_bound(wheel: OpenedWheel) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from typing import BinaryIO, Final
 from store.digest import Sha256, copy_hashing
 from store.disk import disk_trouble, locked_folder, sweep
 from store.errors import StoreError
-from store.folder_shelf import FolderShelf
+from store.folder_shelf import FolderShelf, own_shelf
 from store.shelf import Blob, Kept, Shelf, damaged, missing
 
 _READ_ONLY: Final = 0o444
@@ -45,7 +45,7 @@ class Blobs:
     """
 
     def __init__(self, root: Path, shelf: Shelf | None = None) -> None:
-        self._shelf: Shelf = shelf or FolderShelf(root / "blobs")
+        self._shelf: Shelf = shelf or own_shelf(root)
         self._staging = root / "staging"
 
     def prepare(self) -> None:

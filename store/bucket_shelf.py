@@ -16,7 +16,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -33,6 +33,7 @@ from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from store.digest import Sha256, parse_sha256, sha256_of
 from store.disk import disk_trouble
 from store.errors import BlobsUnreachableError, MalformedError, StoreError, UsageError
+from store.marker import LARGEST, MARKER
 from store.shelf import Blob, Kept, check_size, damaged, place_of
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ PIECE: Final = 8 << 20
 WHOLE: Final = 2 * PIECE
 """Up to this size a blob goes up in one request, and is in memory meanwhile."""
 _AT_ONCE: Final = 4
-_MARKER: Final = "store.json"
-_LARGEST_MARKER: Final = 4_096
 _GIVEN_UP: Final = timedelta(days=1)
 _URL: Final = re.compile(
     r"(s3|gs|az)://([A-Za-z0-9][A-Za-z0-9._-]{1,62})((?:/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*)/?"
@@ -93,17 +92,21 @@ class BucketShelf:
                 if dead:
                     obstore.delete(self._store, dead)
 
-    def claim(self, marker: bytes) -> bytes:
-        """Put `marker` into the bucket unless it has one; give the one that is there then."""
-        with self._trouble("write", _MARKER):
+    def marker(self) -> bytes | None:
+        """The bucket's marker; None when it has none, b"" when that is too large for one."""
+        with self._trouble("read", MARKER):
             try:
-                obstore.put(self._store, _MARKER, marker, mode="create", use_multipart=False)
-            except AlreadyExistsError:
-                size = obstore.head(self._store, _MARKER)["size"]
-                if not 0 < size <= _LARGEST_MARKER:  # no marker of ours, and no sound range
-                    return b""
-                return obstore.get_range(self._store, _MARKER, start=0, length=size).to_bytes()
-        return marker
+                found = obstore.get(self._store, MARKER)
+            except FileNotFoundError as error:
+                if _NO_BUCKET.search(str(error)):
+                    raise
+                return None
+            return found.bytes().to_bytes() if found.meta["size"] <= LARGEST else b""
+
+    def claim(self, marker: bytes) -> None:
+        """Put `marker` into the bucket unless it has one."""
+        with self._trouble("write", MARKER), suppress(AlreadyExistsError):
+            obstore.put(self._store, MARKER, marker, mode="create", use_multipart=False)
 
     def keep(self, file: Path, blob: Blob) -> None:
         """Upload `file`, hashed once more on its way, unless the bucket has the blob."""

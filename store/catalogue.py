@@ -1,19 +1,21 @@
-"""The queries of the catalogue: what the store has, and for whom."""
+"""The queries of the catalogue: what the store has, and for whom.
+
+Names are put in order here and not by the database, whose order is that of its locale.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
-from sqlalchemy import Connection, Row, Select, Table, Update, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, Select, Update, func, or_, select, update
 
 from store.channel import Channel
-from store.database import Database
+from store.database import Database, insert, insert_new
 from store.digest import JSON, Sha256, sha256_of
 from store.errors import NotFoundError
 from store.fingerprint import Fingerprint, fingerprint_of
@@ -80,9 +82,9 @@ class Catalogue:
     def projects(self, channel: Channel, fingerprint: Fingerprint) -> list[str]:
         """The normalised names of the projects of one index, sorted."""
         served = _served(channel, fingerprint).subquery()
-        query = select(served.c.name).distinct().order_by(served.c.name)
+        query = select(served.c.name).distinct()
         with self._database.reading() as connection:
-            return [row.name for row in connection.execute(query)]
+            return sorted(row.name for row in connection.execute(query))
 
     def listing(
         self, channel: Channel, fingerprint: Fingerprint, project: NormalizedName | None = None
@@ -92,13 +94,12 @@ class Catalogue:
         Built for the fingerprint or widened to it. Where several builds gave the same file it is
         the first of them, yanked when any of them is. Sorted by name and file name.
         """
-        query = _served(channel, fingerprint).order_by(
-            files.c.name, files.c.filename, releases.c.id
-        )
+        query = _served(channel, fingerprint).order_by(releases.c.id)
         if project is not None:
             query = query.where(files.c.name == project)
         with self._database.reading() as connection:
-            return _one_per_file(map(_release, connection.execute(query)))
+            found = _one_per_file(map(_release, connection.execute(query)))
+        return sorted(found, key=lambda release: (release.name, release.filename))
 
     def served_file(
         self, channel: Channel, fingerprint: Fingerprint, filename: str
@@ -117,6 +118,8 @@ class Catalogue:
 
     def releases_of(self, text: str) -> list[Release]:
         """Every release, in any channel, of a file name, a wheel's digest, or a BuildKey."""
+        if not _is_text(text):
+            return []
         named = or_(files.c.filename == text, files.c.sha256 == text, releases.c.build_key == text)
         with self._database.reading() as connection:
             rows = connection.execute(_RELEASE.where(named).order_by(releases.c.id))
@@ -145,14 +148,14 @@ class Catalogue:
 
     def targets(self, channel: Channel | None = None) -> dict[Fingerprint, Target]:
         """The targets that the store knows, or those that one channel has an index for."""
-        query = select(targets).order_by(targets.c.fingerprint)
+        query = select(targets)
         if channel is not None:
             query = query.where(targets.c.fingerprint.in_(_fingerprints(channel)))
         with self._database.reading() as connection:
-            return {
-                row.fingerprint: target_from_identity(row.identity)
-                for row in connection.execute(query)
-            }
+            identities = {row.fingerprint: row.identity for row in connection.execute(query)}
+        return {
+            name: target_from_identity(identity) for name, identity in sorted(identities.items())
+        }
 
     def remember_target(self, target: Target) -> Fingerprint:
         """Let the store know `target`, so that a wheel may be widened to it."""
@@ -209,8 +212,8 @@ class Catalogue:
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
         row = {"key": key, "pins": [pin.to_json() for pin in pins], "recorded_at": now()}
-        query = insert(resolutions).values(row)
         with self._database.writing() as connection:
+            query = insert(connection, resolutions).values(row)
             connection.execute(
                 query.on_conflict_do_update(
                     index_elements=["key"],
@@ -264,13 +267,13 @@ def metadata_blob(wheel: VerifiedWheel) -> tuple[Sha256, int]:
 
 def record_blob(connection: Connection, sha256: Sha256, size: int) -> None:
     """Note a blob that is on disk."""
-    _insert_new(connection, blobs, {"sha256": sha256, "size": size})
+    insert_new(connection, blobs, {"sha256": sha256, "size": size})
 
 
 def record_target(connection: Connection, target: Target) -> None:
     """Note a target's identity under its fingerprint."""
     row = {"fingerprint": fingerprint_of(target), "identity": identity_of(target)}
-    _insert_new(connection, targets, row)
+    insert_new(connection, targets, row)
 
 
 def record_file(connection: Connection, wheel: VerifiedWheel, metadata: Sha256) -> None:
@@ -287,7 +290,7 @@ def record_file(connection: Connection, wheel: VerifiedWheel, metadata: Sha256) 
         "extension_modules": sorted(wheel.extension_modules),
         "interpreter_bound": list(wheel.interpreter_bound),
     }
-    _insert_new(connection, files, row)
+    insert_new(connection, files, row)
 
 
 def record_source(connection: Connection, source: Source) -> int:
@@ -301,7 +304,7 @@ def record_source(connection: Connection, source: Source) -> int:
         "origin_location": source.origin.location,
         "origin_pinned": source.origin.pinned,
     }
-    _insert_new(connection, sources, row)
+    insert_new(connection, sources, row)
     query = select(sources.c.id).where(*(sources.c[name] == row[name] for name in row))
     return int(connection.execute(query.order_by(sources.c.id)).scalars().first() or 0)
 
@@ -362,11 +365,7 @@ def record_widening(connection: Connection, widening: Widening) -> None:
         "evidence": widening.evidence,
         "recorded_at": widening.recorded_at,
     }
-    _insert_new(connection, widenings, row)
-
-
-def _insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> None:
-    connection.execute(insert(table).values(dict(row)).on_conflict_do_nothing())
+    insert_new(connection, widenings, row)
 
 
 def _served(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
@@ -404,9 +403,18 @@ def _summaries(connection: Connection) -> list[IndexSummary]:
         .join_from(pairs, releases, pairs.c.id == releases.c.id)
         .join(files)
         .group_by(pairs.c.channel, pairs.c.fingerprint)
-        .order_by(pairs.c.channel.desc(), pairs.c.fingerprint)
     )
-    return [IndexSummary(**row._mapping) for row in connection.execute(query)]
+    found = [IndexSummary(**row._mapping) for row in connection.execute(query)]
+    found.sort(key=lambda index: index.fingerprint)
+    return sorted(found, key=lambda index: index.channel, reverse=True)
+
+
+def _is_text(text: str) -> bool:
+    """Whether both engines can be asked for it: UTF-8 without NUL, which PostgreSQL never holds."""
+    try:
+        return b"\0" not in text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
 
 
 def _one_per_file(found: Iterable[Release]) -> list[Release]:

@@ -1,4 +1,7 @@
-"""The catalogue's database: opened, migrated, and its errors made ours."""
+"""The catalogue's database: opened, migrated, and its errors made ours.
+
+SQLite in a file, or PostgreSQL at a URL (`store/postgresql.py`); the queries are the same.
+"""
 
 from __future__ import annotations
 
@@ -11,47 +14,68 @@ from typing import Any, Final
 
 import sqlalchemy
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from store.errors import NotAStoreError, StoreError
+from store import postgresql
+from store.errors import NotAStoreError, StoreError, StoreUnreachableError
 from store.schema import HEAD
 
 _BUSY_MILLISECONDS: Final = 30_000
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BEGIN: Final = "wheelfarm_begin"
+_LONGEST_MESSAGE: Final = 500
 
 
 class Database:
-    """A migrated catalogue. `reading` and `writing` give a connection in its own transaction."""
+    """A catalogue: a path is one in SQLite, a URL one in PostgreSQL.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine = _engine(path)
+    `reading`, `writing` and `transaction` give a connection in its own transaction. All of them
+    raise StoreError; StoreUnreachableError when the server is away or busy, and the same call
+    may work later. `name` says which database it is, and is safe to show.
+    """
+
+    def __init__(self, place: Path | str) -> None:
+        self.in_postgresql = isinstance(place, str)
+        self._reader: Engine
+        self._worker: Engine
+        if isinstance(place, str):
+            self._engine = postgresql.make_engine(place)
+            self.name = postgresql.name_of(self._engine)
+            snapshot = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            self._reader, self._worker = self._engine.execution_options(**snapshot), self._engine
+        else:
+            self._engine = _sqlite_engine(place)
+            self.name = str(place)
+            immediate = {_BEGIN: "BEGIN IMMEDIATE"}
+            self._reader, self._worker = self._engine, self._engine.execution_options(**immediate)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees one state of the catalogue. Raises StoreError."""
-        with _translated(self.path), self._engine.begin() as connection:
+        """A connection that sees one state of the catalogue."""
+        with self._translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A connection that holds the write lock from its start, so that what it reads stands.
+        """A connection that is the only writer from its start, so that what it reads stands.
 
         Raises StoreError when the lock is not had in half a minute, or the disk refuses.
         """
-        writer = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
-        with _translated(self.path), writer.begin() as connection:
+        with self.transaction() as connection:
+            if self.in_postgresql:
+                postgresql.take_write_lock(connection)
             yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A connection for one small change that compares before it sets (a job's row, say).
+        """A connection that may write and keeps nobody out but from the rows that it locks.
 
-        It excludes nobody but who changes the same rows. Raises StoreError.
+        In PostgreSQL what it reads stands only for rows that it read ``FOR UPDATE``; in SQLite it
+        is `writing`. For rows that many processes claim, never for what `writing` looks after.
         """
-        with self.writing() as connection:  # SQLite has one writer at a time
+        with self._translated(), self._worker.begin() as connection:
             yield connection
 
     def migrate(self) -> None:
@@ -63,27 +87,61 @@ class Database:
             if _revision(connection) == HEAD:
                 return
         with self.writing() as connection:
-            if _revision(connection) != HEAD:
-                upgrade(connection, HEAD)
+            bring_up_to_date(connection)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise self._trouble(error) from error
+
+    def _trouble(self, error: SQLAlchemyError | sqlite3.Error) -> StoreError:
+        # The driver's own words are short; SQLAlchemy's hold the statement and its values.
+        said = error.orig if isinstance(error, DBAPIError) else error
+        message = f"the catalogue {self.name} cannot be used: {' '.join(str(said).split())}"
+        message = message[:_LONGEST_MESSAGE]
+        if not self.in_postgresql:
+            hint = "is the disk full, the folder read-only, the file damaged or another program's?"
+            return StoreError(message, hint=hint)
+        if isinstance(error, SQLAlchemyError) and postgresql.is_passing(error):
+            hint = "is the server up, and are the user, the password and the database right?"
+            return StoreUnreachableError(message, hint=hint)
+        return StoreError(message, hint="the server's own log says more")
+
 
 def clock(connection: Connection) -> datetime:
-    """The time by the database's clock, in UTC, so that no machine's wrong clock counts."""
-    if connection.dialect.name == "sqlite":
+    """The moment, in UTC, by the clock of the database: the same one for every machine."""
+    if connection.dialect.name != "postgresql":
         return datetime.now(UTC)
     moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return moment.astimezone(UTC)
 
 
+def bring_up_to_date(connection: Connection) -> None:
+    """Run the revisions that are missing, inside the connection's transaction."""
+    if _revision(connection) != HEAD:
+        if connection.dialect.name == "postgresql":
+            postgresql.lift_statement_timeout(connection)
+        upgrade(connection, HEAD)
+
+
+def insert(connection: Connection, table: Table) -> sqlite.Insert | PostgresqlInsert:
+    """An insert that can say what to do on a conflict: SQL has none, both engines have one."""
+    if connection.dialect.name == "postgresql":
+        return PostgresqlInsert(table)
+    return sqlite.Insert(table)
+
+
 def insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> bool:
     """Insert `row` unless a unique key of it is taken; whether it was inserted."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    query = insert(table).values(dict(row)).on_conflict_do_nothing()
-    return connection.execute(query).rowcount == 1
+    query = insert(connection, table).values(dict(row)).on_conflict_do_nothing()
+    # Not by rowcount, which PostgreSQL's driver does not give for an insert with a serial key.
+    return connection.execute(query.returning(*table.primary_key)).first() is not None
 
 
 def upgrade(connection: Connection, revision: str) -> None:
@@ -113,7 +171,7 @@ def alembic_config() -> Any:
     return config
 
 
-def _engine(path: Path) -> Engine:
+def _sqlite_engine(path: Path) -> Engine:
     engine = create_engine(URL.create("sqlite", database=str(path)))
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
@@ -139,16 +197,3 @@ def _revision(connection: Connection) -> str | None:
         return None
     text = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     return None if text is None else str(text)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        # The driver's own words are one line; SQLAlchemy's hold the statement and its values.
-        said = error.orig if isinstance(error, DBAPIError) else error
-        raise StoreError(
-            f"the catalogue {path} cannot be used: {said}",
-            hint="is the disk full, the folder read-only, the file damaged or another program's?",
-        ) from error

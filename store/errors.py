@@ -80,8 +80,16 @@ class BlobsUnreachableError(StoreError):
     transient = True
 
 
+class StoreUnreachableError(StoreError):
+    """The server of the catalogue is away, refuses the login, or is too busy to answer now."""
+
+    code = "store-unreachable"
+    http_status = 503
+    transient = True
+
+
 class NotAStoreError(UsageError):
-    """The folder or bucket given as a store's is not, or a newer wheelfarm made it."""
+    """The folder, database or bucket given as a store's is not, or a newer wheelfarm made it."""
 
     code = "not-a-store"
 

@@ -87,6 +87,11 @@ class FolderShelf:
         return None
 
 
+def own_shelf(root: Path) -> FolderShelf:
+    """The shelf in the folder of the store itself."""
+    return FolderShelf(root / "blobs")
+
+
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(exist_ok=True)

@@ -11,14 +11,15 @@ from typing import Final, Protocol
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from sqlalchemy import Connection
 
-from store import catalogue, claim
+from store import catalogue
 from store.blobs import Blobs, Staged
 from store.catalogue import Catalogue
 from store.channel import Channel, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
-from store.errors import MalformedError, NameTakenError, NotAStoreError, NotProvenError, StoreError
+from store.errors import MalformedError, NameTakenError, NotProvenError, StoreError
 from store.fingerprint import Fingerprint, fingerprint_of
+from store.folder import open_parts
 from store.provenance import Provenance
 from store.release import Release, Widening, WideningReason
 from store.shelf import Blob
@@ -27,9 +28,9 @@ from store.verdict import VerifiedWheel
 from store.widening import check_serves, prove
 
 _LOG: Final = logging.getLogger("wheelfarm.store")
-_CATALOGUE: Final = "catalogue.sqlite"
-_OURS: Final = ("blobs", "staging", _CATALOGUE, claim.MARKER)
 _LONGEST_NAME: Final = 255 - len(".metadata")
+# Bytes. PostgreSQL indexes no row beyond some 2,700, and a source is unique by its origin, too.
+_LONGEST_LOCATION: Final = 2_000
 _COMPARED: Final = (
     "filename",
     "sha256",
@@ -76,27 +77,31 @@ class Store:
         cls,
         path: Path,
         *,
+        database: str | None = None,
         blobs: str | None = None,
         verifier: Verifier | None = None,
         create: bool = True,
     ) -> Store:
         """The store in the folder `path`, its tables brought up to date.
 
-        A new one when the folder is empty or absent and `create` is set; `blobs` is the URL of
-        the bucket for its blobs. Without a verifier it serves and explains, and takes nothing.
-        Raises NotAStoreError for a folder of something else and a bucket of another store,
-        StoreError for trouble with disk or bucket.
+        Its catalogue and its blobs are in the folder; in PostgreSQL where `database`, and in a
+        bucket where `blobs` is a URL. A new store when the folder is empty or absent and `create`
+        is set. Without a verifier it serves and explains, and takes nothing. Raises
+        NotAStoreError for a folder of something else, and a database or bucket of another store;
+        UsageError for what is no URL; StoreError for trouble with disk, server or bucket.
         """
-        _take_folder(path, create=create)
-        kept = Blobs(path, claim.shelf_of(path, blobs))
-        kept.prepare()
-        database = Database(path / _CATALOGUE)
-        database.migrate()
+        parts = open_parts(path, database, blobs, create=create)
+        kept = Blobs(path, parts.shelf)
+        try:
+            kept.prepare()
+        except BaseException:
+            parts.database.close()
+            raise
         return cls(
             root=path,
             blobs=kept,
-            catalogue=Catalogue(database),
-            database=database,
+            catalogue=Catalogue(parts.database),
+            database=parts.database,
             verifier=verifier,
         )
 
@@ -207,27 +212,6 @@ class Store:
         return release
 
 
-def _take_folder(path: Path, *, create: bool) -> None:
-    try:
-        if not create and not (path / _CATALOGUE).is_file():
-            raise NotAStoreError(
-                f"there is no store in {path}",
-                hint="`wheelfarm build` makes one; --store DIR or $WHEELFARM_STORE names another",
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith(_OURS)]
-    except OSError as error:
-        raise StoreError(
-            f"cannot use {path} as a store: {error.strerror}",
-            hint="give a folder that you may write to with --store DIR",
-        ) from error
-    if foreign and not (path / _CATALOGUE).exists():
-        raise NotAStoreError(
-            f"{path} holds other files ({foreign[0]!r}) and no store",
-            hint="give an empty folder, or one that does not exist",
-        )
-
-
 def _check_papers(wheel: VerifiedWheel, provenance: Provenance, target: Target) -> None:
     """Hold the provenance against the wheel and the target that it is said to belong to."""
     _check_name(wheel)
@@ -236,7 +220,7 @@ def _check_papers(wheel: VerifiedWheel, provenance: Provenance, target: Target) 
     _compare("name", canonicalize_name(source.name), canonicalize_name(wheel.name), name)
     _compare("version", source.version, wheel.version, name)
     _compare("source sha256", source.sha256, inputs.source_sha256, name)
-    _check_text(provenance)
+    _check_text(wheel, provenance)
 
 
 def _check_name(wheel: VerifiedWheel) -> None:
@@ -252,11 +236,18 @@ def _check_name(wheel: VerifiedWheel) -> None:
     _compare("tags", wheel.tags, tags, name)
 
 
-def _check_text(provenance: Provenance) -> None:
+def _check_text(wheel: VerifiedWheel, provenance: Provenance) -> None:
+    source, location = provenance.source, provenance.source.origin.location
     try:
         canonical_json(provenance.to_json())
+        longest = len(location.encode("utf-8"))
     except (UnicodeEncodeError, TypeError) as error:
         raise MalformedError(f"the provenance has no canonical form: {error}") from error
+    if longest > _LONGEST_LOCATION:
+        raise MalformedError(f"the sdist's origin is longer than {_LONGEST_LOCATION} bytes")
+    # PostgreSQL holds no NUL, so no catalogue does.
+    if any("\0" in text for text in (location, source.filename, wheel.requires_python or "")):
+        raise MalformedError(f"{wheel.filename}: a NUL in its papers")
 
 
 def _check_log(staged: Staged, provenance: Provenance) -> None:

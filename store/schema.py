@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from store.digest import JSON, canonical_json
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """The newest revision in `store/migrations/versions`: what this code reads and writes."""
 
 
@@ -64,8 +64,10 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """The moment, in UTC (SQLite gives it back without its zone)."""
-        return None if value is None else value.replace(tzinfo=UTC)
+        """The moment, in UTC: SQLite gives it back without a zone, PostgreSQL in the session's."""
+        if value is None or value.tzinfo is not None:
+            return None if value is None else value.astimezone(UTC)
+        return value.replace(tzinfo=UTC)
 
 
 metadata: Final = MetaData(
@@ -310,4 +312,13 @@ failures: Final = Table(
     Column("worker", String(100)),
     Column("recorded_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
+)
+
+# At most one row: which store this catalogue belongs to. See `store/folder.py`.
+identity: Final = Table(
+    "identity",
+    metadata,
+    Column("row", Integer, primary_key=True, autoincrement=False),
+    Column("store_id", String(32), nullable=False),
+    CheckConstraint("row = 1", name="row"),
 )

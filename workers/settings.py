@@ -23,8 +23,8 @@ from workers.errors import SettingsError
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
-    "accel-prefix", "blob-redirects", "blobs", "cache", "epoch", "farm", "index-url", "recipes",
-    "store", "targets", "worker",
+    "accel-prefix", "blob-redirects", "blobs", "cache", "database", "epoch", "farm", "index-url",
+    "recipes", "store", "targets", "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
 
@@ -83,12 +83,15 @@ class WorkerRules:
 class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
-    `cache` holds what can be made again: sdists, toolchains, logs of failed builds, scratch.
-    `blobs` None means the bucket that the store has already, or its own folder.
+    `database` None means that the catalogue is in the store's folder, else it is the URL of a
+    PostgreSQL database. `blobs` None means the bucket that the store has already, or its own
+    folder. `cache` holds what can be made again: sdists, toolchains, logs of failed builds,
+    scratch.
     """
 
     store: Path
     cache: Path
+    database: str | None = field(default=None, repr=False)  # it may hold a password
     blobs: str | None = None
     blob_redirects: bool = False
     accel_prefix: str | None = None
@@ -116,6 +119,7 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
     return Settings(
         store=(store or _store_from(table, folder)).absolute(),
         cache=_cache(table, folder).absolute(),
+        database=os.environ.get("WHEELFARM_DATABASE") or _optional(table, "database", str, ""),
         blobs=os.environ.get("WHEELFARM_BLOBS") or _optional(table, "blobs", str, ""),
         blob_redirects=_flag(table, "blob-redirects"),
         accel_prefix=_accel_prefix(table),

@@ -9,6 +9,7 @@ from packaging.tags import Tag
 
 from builder.binaries.image import Binary, ElfFile, MachFile, PeFile
 from builder.checks.check import Check, Ruling, holds
+from builder.checks.code_loads import named_by_code
 from builder.checks.context import Context
 from builder.checks.tag_edits import for_python, on_archs
 from builder.modules import (
@@ -25,8 +26,6 @@ from store.verdict import Finding, Severity
 
 CODE: Final = "entry-point"
 TITLE: Final = "Every extension module exports its entry point in every slice"
-_SOURCES: Final = 64 << 20
-_LOADERS: Final = (b"ctypes", b"cffi", b"dlopen", b"LoadLibrary", b"load_extension")
 _INIT: Final = ("PyInit_", "PyInitU_")
 _FIRST_EXPORT_HOOK: Final = 15
 _ENTRIES: Final = ("PyInit_", "PyInitU_", "PyModExport_", "PyModExportU_")
@@ -155,17 +154,14 @@ def _loaded_by_code(wheel: OpenedWheel, modules: list[ModuleFile]) -> frozenset[
     A plain ``.so`` that uses nothing of CPython need not be named in full: debugpy puts the name
     together from parts.
     """
-    unnamed = {module.member.path: module.dotted.rpartition(".")[2].encode() for module in modules}
-    loads = False
-    for _, text in wheel.texts(".py", _SOURCES):
-        loads = loads or any(word in text for word in _LOADERS)
-        unnamed = {path: stem for path, stem in unnamed.items() if stem not in text}
-    if not loads:
+    stems = {module.member.path: module.dotted.rpartition(".")[2] for module in modules}
+    named = named_by_code(wheel, stems.values())
+    if named is None:
         return frozenset()
     return frozenset(
         module.member.path
         for module in modules
-        if module.member.path not in unnamed
+        if stems[module.member.path] in named
         or (module.suffix.kind == "plain" and not _uses_python(module))
     )
 

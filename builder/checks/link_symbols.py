@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from packaging.tags import Tag
 
@@ -16,15 +16,10 @@ from builder.binaries.image import MachSlice
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.libraries import is_python_on_mac
-from builder.checks.symbols.lists import (
-    cpython_exports,
-    cpython_exports_of,
-    libsystem_at,
-    libsystem_since,
-)
-from builder.checks.symbols.stable_abi import is_cpython_name, stable_symbols
+from builder.checks.symbols.interpreter import State, modules_of_others, python_state
+from builder.checks.symbols.lists import libsystem_at, libsystem_since
+from builder.checks.symbols.stable_abi import is_cpython_name
 from builder.checks.tag_edits import on_archs
-from builder.modules import ModuleFile, imports, module_files, python_minor
 from builder.wheel import LOADED_MACHO, Member, OpenedWheel
 from store.digest import JSON
 from store.tags import MacPlatform, MacVersion, parse_platform
@@ -46,8 +41,6 @@ _NAMED: Final[Mapping[str, re.Pattern[str]]] = {
 }
 _SHOWN: Final = 20
 _FEW: Final = 5
-
-_State = Literal["found", "missing", "unsure"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,16 +123,12 @@ def _slices(
     wheel: OpenedWheel, tag: Tag, platform: MacPlatform
 ) -> Iterator[tuple[Member, MachSlice]]:
     """The slices that `tag` promises, but for modules of interpreters that it does not name."""
-    others = {m.member.path for m in module_files(wheel) if _is_of_another(tag, m)}
+    others = modules_of_others(wheel, tag)
     for member, file in wheel.mach:
         if member.path not in others:
             for part in file.slices:
                 if part.arch in platform.archs and part.filetype in LOADED_MACHO:
                     yield member, part
-
-
-def _is_of_another(tag: Tag, module: ModuleFile) -> bool:
-    return module.suffix.kind == "versioned" and not imports(tag, module.suffix)
 
 
 def _at(part: MachSlice, platform: MacPlatform) -> frozenset[str]:
@@ -193,9 +182,9 @@ def _outside(part: MachSlice, inside: Mapping[str, MachSlice]) -> tuple[str, ...
     )
 
 
-def _state(name: str, tag: Tag, part: MachSlice, outside: tuple[str, ...]) -> _State:
+def _state(name: str, tag: Tag, part: MachSlice, outside: tuple[str, ...]) -> State:
     """Whether a symbol is there that is neither libSystem's nor the wheel's."""
-    if is_cpython_name(name) and (known := _python_state(name, tag)) is not None:
+    if is_cpython_name(name) and (known := python_state(name, tag)) is not None:
         state = known
     elif _may_come_from(name, outside) or libsystem_since(part.arch) is None:
         state = "unsure"
@@ -208,32 +197,6 @@ def _may_come_from(name: str, outside: tuple[str, ...]) -> bool:
     if name.startswith(_BY_INTERPRETER):
         return True
     return any(path not in _NAMED or _NAMED[path].match(name) for path in outside)
-
-
-def _python_state(name: str, tag: Tag) -> _State | None:
-    """Whether the interpreter of `tag` exports `name`; None for a name that no CPython has.
-
-    A list is made from some patch releases, and a later one may add a private symbol that the next
-    minor version has too.
-    """
-    if tag.abi in {"abi3", "abi3t"}:
-        return "found" if name in stable_symbols() else "unsure"
-    abi = tag.interpreter if tag.abi == "none" else tag.abi
-    exports = cpython_exports_of(abi)
-    if exports is None:
-        return "unsure"
-    if name in exports:
-        return "found"
-    others = cpython_exports().get(name)
-    if others is None:
-        return None
-    mine = python_minor(tag.interpreter) or 0
-    added_later = name.startswith("_") and all(_minor(other) > mine for other in others)
-    return "unsure" if added_later else "missing"
-
-
-def _minor(abi: str) -> int:
-    return python_minor(abi.rstrip("t")) or 0
 
 
 def _findings(links: _Links, tag: Tag, platform: MacPlatform) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from builder.checks.apple.names import is_impossible, is_system, known_since
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.dyld import Place, Shelf, places, shelf_of
+from builder.checks.dyld_reuse import Key, Reuse, reused
 from builder.checks.libraries import is_python_on_mac
 from builder.wheel import Member, OpenedWheel
 from store.digest import JSON
@@ -42,6 +43,10 @@ class _Link:
     def base(self) -> str:
         return self.name.rpartition("/")[2]
 
+    @property
+    def key(self) -> Key:
+        return self.member.path, self.part.arch, self.name
+
 
 def find(wheel: OpenedWheel, context: Context) -> Iterator[Finding]:
     """A note for each library that is outside because the Recipe says so, with its reason.
@@ -60,17 +65,25 @@ def find(wheel: OpenedWheel, context: Context) -> Iterator[Finding]:
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, context: Context) -> Ruling:
-    """`tag`, or nothing when a slice that it promises loads what no other machine has."""
+    """`tag`, or nothing when a slice that it promises loads what no other machine has.
+
+    A warning where the library must have been loaded before: see `builder.checks.dyld_reuse`.
+    """
     platform = parse_platform(tag.platform)
     if not isinstance(platform, MacPlatform | IosPlatform):
         return holds(tag)
     shelf = shelf_of(wheel)
-    bad = [
-        _bad(shelf, link, why)
+    lost = [
+        (link, why)
         for link in _links(wheel)
         if link.part.arch in platform.archs and (why := _why_not(shelf, link, platform, context))
     ]
-    return Ruling(tags=frozenset(), findings=tuple(bad[:_MOST])) if bad else holds(tag)
+    early = reused(wheel, [(link.member, link.part, link.name) for link, _ in lost])
+    bad = [_bad(shelf, link, why) for link, why in lost if link.key not in early]
+    if bad:
+        return Ruling(tags=frozenset(), findings=tuple(bad[:_MOST]))
+    told = tuple(_told(link, early[link.key]) for link, _ in lost[:_MOST])
+    return Ruling(tags=frozenset({tag}), findings=told)
 
 
 def _links(wheel: OpenedWheel) -> Iterator[_Link]:
@@ -135,6 +148,24 @@ def _bad(shelf: Shelf, link: _Link, why: str) -> Finding:
         "found": [*reached[:20]],
     }
     return _finding(link, "error", f"the slice loads {link.name[:300]}, {why}", evidence)
+
+
+def _told(link: _Link, reuse: Reuse) -> Finding:
+    who = {
+        "code": "the wheel's code has loaded",
+        "program": "the program that opens the plugin has loaded",
+    }
+    message = (
+        f"the slice loads {link.name[:300]}, which it does not find: dyld takes the library of "
+        f"that name that {who[reuse.loaded_by]}, or fails"
+    )
+    evidence: dict[str, JSON] = {
+        "dependency": link.name[:1000],
+        "rpaths": list(link.part.rpaths),
+        "library": reuse.path,
+        "loaded_by": reuse.loaded_by,
+    }
+    return _finding(link, "warning", message, evidence)
 
 
 def _finding(link: _Link, severity: Severity, message: str, evidence: dict[str, JSON]) -> Finding:

@@ -82,6 +82,11 @@ def is_loader(name: str) -> bool:
     return _LOADER.fullmatch(name) is not None
 
 
+def is_musl_libc(name: str) -> bool:
+    """Whether a needed library is musl's libc, which is its loader, too."""
+    return _MUSL_LIBC.fullmatch(name) is not None
+
+
 def is_libpython(name: str) -> bool:
     """Whether a needed library is that of an interpreter."""
     return _LIBPYTHON.fullmatch(name) is not None
@@ -93,7 +98,7 @@ def uses_musl(file: ElfFile) -> bool:
     A musl libgcc_s refers to GLIBC_2.0 in honesty.
     """
     loader = (file.interpreter or "").rpartition("/")[2]
-    return any(_MUSL_LIBC.fullmatch(name) for name in (*file.needed, loader))
+    return any(map(is_musl_libc, (*file.needed, loader)))
 
 
 def uses_glibc(file: ElfFile) -> bool:

@@ -68,6 +68,23 @@ def zig_elf(target: str, exports: tuple[str, ...] = ("PyInit_m",)) -> bytes:
 
 
 @cache
+def musl(
+    *symbols: str,
+    weak: tuple[str, ...] = (),
+    arch: str = "x86_64",
+    needs: tuple[str, ...] = ("libc.musl-x86_64.so.1",),
+    exports: tuple[str, ...] = ("PyInit_m",),
+    libraries: tuple[tuple[str, bytes], ...] = (),
+) -> bytes:
+    """A shared library that is linked to musl and asks for `symbols`, and for `weak` if there."""
+    flags = ["-shared", "-fPIC", "-nostdlib", "-g0", "-Wl,--no-as-needed"]
+    zig = [sys.executable, "-m", "ziglang", "cc", "-target", f"{arch}-linux-musl", *flags]
+    stubs = tuple((name, _run([*zig, f"-Wl,-soname,{name}"], "", ())) for name in needs)
+    source = _source(exports) + (calling(*symbols, weak=weak) if symbols or weak else "")
+    return _run(zig, source, (*stubs, *libraries))
+
+
+@cache
 def android(
     api: int | None = 24,
     needs: tuple[str, ...] = ("libpython3.13.so", "libc.so"),

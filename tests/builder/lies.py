@@ -24,6 +24,7 @@ from tests.builder.forge import (
     elf,
     fat,
     mach,
+    musl,
     pe,
     universal,
     wheel,
@@ -35,6 +36,7 @@ Parts = Callable[[], Mapping[str, bytes]]
 
 M = f"p/m{MAC_SUFFIX}"
 L = f"p/m{LINUX_SUFFIX}"
+ON_MUSL = "p/m.cpython-311-x86_64-linux-musl.so"
 W = "p/m.cp311-win_amd64.pyd"
 INFO = "p-1.0.dist-info"
 U2, ARM, INTEL = "macosx_11_0_universal2", "macosx_11_0_arm64", "macosx_11_0_x86_64"
@@ -340,6 +342,7 @@ def _mac_linkage() -> Iterator[Lie]:
         "unresolvable @rpath": "@rpath/libdep.dylib",
         "unresolvable @loader_path": "@loader_path/libdep.dylib",
         "a system name that no macOS has": "/usr/lib/libssl.3.dylib",
+        "a system library that no macOS has in any version": "/usr/lib/libnobodyknows.dylib",
     }
     base: dict[str, Any] = {
         "family": "linkage, macOS",
@@ -353,6 +356,15 @@ def _mac_linkage() -> Iterator[Lie]:
     yield Lie(
         kind="only an absolute rpath", claim=ARM, check="macho-linkage",
         parts=_one(M, _linked, "@rpath/libdep.dylib", "-Wl,-rpath,/opt/lib"), **base,
+    )  # fmt: skip
+    yield Lie(
+        kind="a library that only code can have loaded", claim=ARM, check="macho-linkage",
+        parts=lambda: {
+            M: _linked("@rpath/libdep.dylib"),
+            "p/libdep.dylib": dylib("@rpath/libdep.dylib"),
+            "p/__init__.py": b"import ctypes; ctypes.CDLL(__path__[0] + '/libdep.dylib')",
+        },
+        **{**base, "verdict": "accept"},
     )  # fmt: skip
     yield Lie(
         kind="a bad dependency in one slice", claim=U2, check="macho-linkage",
@@ -460,9 +472,16 @@ def _elf() -> Iterator[Lie]:
               _one(L, _needing, "libfoo.so.3"))  # fmt: skip
     yield lie("musl in manylinux", MANY, "reject", "elf-linkage",
               _one(L, _needing, "libc.musl-x86_64.so.1"))  # fmt: skip
-    musl = "p/m.cpython-311-x86_64-linux-musl.so"
     yield lie("glibc in musllinux", MUSL, "reject", "elf-linkage",
-              _one(musl, elf, flags=("-lc",)), member=musl)  # fmt: skip
+              _one(ON_MUSL, elf, flags=("-lc",)), member=ON_MUSL)  # fmt: skip
+    yield lie("an object for glibc, linked to musl", MUSL, "reject", "musl-symbols",
+              _one(ON_MUSL, musl, "__fprintf_chk"), member=ON_MUSL)  # fmt: skip
+    yield lie("musl above the tag", "musllinux_1_1_x86_64", "retag", "musl-symbols",
+              _one(ON_MUSL, musl, "reallocarray"), member=ON_MUSL, tags=_tags(MUSL))  # fmt: skip
+    yield lie("musl above the tag, weakly", "musllinux_1_1_x86_64", "accept", "musl-symbols",
+              lambda: {ON_MUSL: musl(weak=("reallocarray",))}, member=ON_MUSL)  # fmt: skip
+    yield lie("a patch release of musl", MUSL, "accept", "musl-symbols",
+              _one(ON_MUSL, musl, "qsort_r"), member=ON_MUSL)  # fmt: skip
     cut = _one(L, lambda: elf()[:3000])
     yield lie("truncated", MANY, "reject", "malformed-binary", cut, arch=None)
     yield Lie(

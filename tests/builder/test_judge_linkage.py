@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +70,88 @@ def test_only_an_absolute_rpath_leads_nowhere(tmp_path: Path) -> None:
     assert finding.evidence["rpaths"] == ["/opt/lib"]
 
 
+_LOADING = b"""
+import ctypes, pathlib
+for file in pathlib.Path(__file__).parent.glob("lib/libsymspg.*"):
+    ctypes.CDLL(str(file))
+from . import m
+"""
+
+
+def test_code_may_load_the_library_before_the_module(tmp_path: Path) -> None:
+    """spglib: dyld takes the loaded image that bears the install name."""
+    members = {
+        _M: _linked("@rpath/libsymspg.2.dylib"),
+        "p/lib/libsymspg.2.4.dylib": dylib("@rpath/libsymspg.2.dylib"),
+        "p/__init__.py": _LOADING,
+    }
+    judgement = verdict_of(tmp_path, _ARM, members)
+    finding = only(judgement, "macho-linkage")
+    assert (judgement.verdict, finding.severity) == ("accept", "warning")
+    assert (finding.member, finding.slice) == (_M, "arm64")
+    assert finding.evidence["library"] == "p/lib/libsymspg.2.4.dylib"
+    assert finding.evidence["loaded_by"] == "code"
+
+
+@pytest.mark.parametrize(
+    ("code", "library"),
+    [
+        (_LOADING.replace(b"symspg", b"other"), dylib("@rpath/libsymspg.2.dylib")),
+        (_LOADING.replace(b"ctypes", b"os"), dylib("@rpath/libsymspg.2.dylib")),
+        (_LOADING, dylib("@rpath/libsymspg.3.dylib")),
+        (_LOADING, dylib("@rpath/libsymspg.2.dylib", "x86_64")),
+    ],
+    ids=["not named", "no loader", "another install name", "another architecture"],
+)
+def test_a_library_that_nothing_loads_before_is_lost(
+    tmp_path: Path, code: bytes, library: bytes
+) -> None:
+    members = {
+        _M: _linked("@rpath/libsymspg.2.dylib"),
+        "p/lib/libsymspg.2.4.dylib": library,
+        "p/__init__.py": code,
+    }
+    judgement = verdict_of(tmp_path, _ARM, members)
+    assert judgement.verdict == "reject"
+
+
+def test_a_short_name_must_stand_in_the_code_with_its_prefix(tmp_path: Path) -> None:
+    """Every code that uses ctypes has a z somewhere."""
+    members = {
+        _M: _linked("@rpath/libz.1.dylib"),
+        "p/lib/libz.1.dylib": dylib("@rpath/libz.1.dylib"),
+        "p/__init__.py": b"import ctypes, zlib",
+    }
+    assert verdict_of(tmp_path, _ARM, members).verdict == "reject"
+    members["p/__init__.py"] = b"import ctypes; ctypes.CDLL('lib/libz.1.dylib')"
+    assert verdict_of(tmp_path, _ARM, members).verdict == "accept"
+
+
+def _bundle(data: bytes) -> bytes:
+    """A signed library made an MH_BUNDLE, which zig's linker cannot write."""
+    patched = bytearray(data)
+    struct.pack_into("<I", patched, 12, 8)
+    return resigned(bytes(patched))
+
+
+def test_a_plugin_finds_what_the_program_that_opens_it_has_loaded(tmp_path: Path) -> None:
+    """PySide6's plugin for Qt Designer bears the rpaths of the modules beside Qt."""
+    name, rpath = "@rpath/libqt.dylib", "-Wl,-rpath,@loader_path/Qt/lib"
+    plugin = _bundle(
+        mach(
+            flags=("-shared", rpath), exports=("qt_plugin_instance",),
+            libraries=(("libqt.dylib", dylib(name)),),
+        )
+    )  # fmt: skip
+    members = {"p/Qt/plugins/designer/libplugin.dylib": plugin, "p/Qt/lib/libqt.dylib": dylib(name)}
+    judgement = verdict_of(tmp_path, _ARM, members)
+    finding = only(judgement, "macho-linkage")
+    assert (judgement.verdict, finding.severity) == ("accept", "warning")
+    assert finding.evidence["loaded_by"] == "program"
+    del members["p/Qt/lib/libqt.dylib"]
+    assert verdict_of(tmp_path, _ARM, members).verdict == "reject"
+
+
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
@@ -91,6 +174,7 @@ def test_a_library_in_the_wheel_is_found(tmp_path: Path, name: str, flags: tuple
         "/usr/lib/libcrypto.3.dylib",
         "/usr/lib/libgfortran.5.dylib",
         "/usr/lib/libpng16.16.dylib",
+        "/usr/lib/libnobodyknows.dylib",
         "/System/Library/Frameworks/Python3.11/libthing.so",
     ],
 )
@@ -104,7 +188,8 @@ def test_a_system_name_that_no_macos_has_refuses(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("name", "severity"),
     [
-        ("/usr/lib/libnobodyknows.dylib", "warning"),
+        ("/usr/lib/libcrypto.46.dylib", "warning"),
+        ("/usr/lib/swift/libswiftSomethingNew.dylib", "warning"),
         ("/System/Library/PrivateFrameworks/Some.framework/Versions/A/Some", "warning"),
         ("/System/Library/Frameworks/Some.framework/Versions/A/Some", "note"),
         ("/System/Library/Frameworks/Some.framework/Some", "note"),
@@ -122,6 +207,8 @@ def test_a_system_name_that_no_list_has_is_told(tmp_path: Path, name: str, sever
     [
         "/usr/lib/libz.1.dylib",
         "/usr/lib/libc++.1.dylib",
+        "/usr/lib/libresolv.9.dylib",
+        "/usr/lib/libncurses.5.4.dylib",
         "/usr/lib/system/libsystem_kernel.dylib",
         "/System/Library/Frameworks/AppKit.framework/Versions/C/AppKit",
     ],

@@ -15,8 +15,8 @@ from tests.builder.forge import errors, names
 from tests.builder.lies import LIES, Lie, full
 
 _FAMILIES = {
-    "architecture": 20, "minimum OS": 11, "linkage, macOS": 12, "Python": 12, "purity": 4,
-    "ELF": 12, "Windows": 2, "archive, metadata": 21,
+    "architecture": 20, "minimum OS": 11, "linkage, macOS": 14, "Python": 12, "purity": 4,
+    "ELF": 16, "Windows": 2, "archive, metadata": 21,
 }  # fmt: skip
 
 

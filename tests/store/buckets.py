@@ -56,6 +56,10 @@ class Bucket:
         """The bytes of an object."""
         return obstore.get(self._store(), key).bytes().to_bytes()
 
+    def remove(self, key: str) -> None:
+        """Delete an object behind the store's back."""
+        obstore.delete(self._store(), key)
+
     def keys(self) -> list[str]:
         """Every key under the prefix, without it."""
         page = requests.get(f"{self.endpoint}/{self.name}?list-type=2", timeout=30).text
@@ -115,6 +119,21 @@ def _address_in(log: Path, server: subprocess.Popen[bytes]) -> str:
         assert server.poll() is None, log.read_text()
         time.sleep(0.05)
     raise AssertionError(f"moto's server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server that speaks S3 and believes everyone."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket that this process can reach."""
+    made = new_bucket(s3_endpoint)
+    use(made, monkeypatch)
+    return made
 
 
 class Dam:

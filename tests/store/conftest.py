@@ -13,7 +13,7 @@ import pytest
 from store.environment import Environment, parse_environment
 from store.publish import Store
 from store.target import Target, target_from_identity
-from tests.store.buckets import Bucket, new_bucket, s3_server, use
+from tests.services import Postgresql
 from tests.store.wheelshop import read_wheel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -59,25 +59,30 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def migrated_apart(tmp_path_factory: pytest.TempPathFactory, postgresql: Postgresql) -> Path:
+    """The same with its catalogue in PostgreSQL, in the database ``migrated``."""
+    folder = tmp_path_factory.mktemp("migrated-apart") / "store"
+    Store.open(folder, database=postgresql.create("migrated")).close()
+    return folder
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | None]:
+    """What opens the empty store in ``tmp_path/store``: None, or a URL. The test runs with both."""
+    if request.param == "sqlite":
+        shutil.copytree(request.getfixturevalue("migrated"), tmp_path / "store")
+        yield None
+        return
+    postgresql: Postgresql = request.getfixturevalue("postgresql")
+    shutil.copytree(request.getfixturevalue("migrated_apart"), tmp_path / "store")
+    yield postgresql.create("store", template="migrated")
+    postgresql.drop("store")
+
+
 @pytest.fixture
-def store(tmp_path: Path, migrated: Path) -> Iterator[Store]:
-    """An empty store in ``tmp_path/store`` that verifies by reading."""
-    shutil.copytree(migrated, tmp_path / "store")
-    opened = Store.open(tmp_path / "store", verifier=read_wheel)
+def store(tmp_path: Path, database_url: str | None) -> Iterator[Store]:
+    """An empty store in ``tmp_path/store`` that verifies by reading, over each engine."""
+    opened = Store.open(tmp_path / "store", database=database_url, verifier=read_wheel)
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server that speaks S3 and believes everyone."""
-    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
-        yield endpoint
-
-
-@pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """An empty bucket that this process can reach."""
-    made = new_bucket(s3_endpoint)
-    use(made, monkeypatch)
-    return made

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def _every_way(shelf: BucketShelf, file: Path) -> Iterator[Any]:
     small.write_bytes(b"straw")
     large.write_bytes(many)
     yield shelf.prepare
+    yield shelf.marker
     yield lambda: shelf.claim(b"{}")
     yield lambda: shelf.keep(small, Blob(sha256=digest, size=5))
     yield lambda: shelf.keep(large, Blob(sha256=sha256_of(many), size=len(many)))
@@ -213,25 +215,27 @@ def test_a_store_and_its_bucket_are_each_others(bucket: Bucket, tmp_path: Path) 
 
 
 def test_a_store_with_blobs_in_its_folder_does_not_look_for_them_in_a_bucket(
-    store: Store, bucket: Bucket, tmp_path: Path
+    store: Store, database_url: str | None, bucket: Bucket, tmp_path: Path
 ) -> None:
     publish(store, make_wheel(tmp_path))
     with pytest.raises(NotAStoreError, match="has its blobs in its folder, not in"):
-        Store.open(tmp_path / "store", blobs=bucket.url)
+        Store.open(tmp_path / "store", database=database_url, blobs=bucket.url)
     assert bucket.keys() == []
 
 
 def test_blobs_that_were_moved_to_a_bucket_are_found_there(
-    store: Store, bucket: Bucket, tmp_path: Path
+    store: Store, database_url: str | None, bucket: Bucket, tmp_path: Path
 ) -> None:
     release = publish(store, make_wheel(tmp_path))
     folder = tmp_path / "store" / "blobs"
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         bucket.put(str(path.relative_to(tmp_path / "store")), path.read_bytes())
     folder.rename(tmp_path / "old")
-    moved = Store.open(tmp_path / "store", blobs=bucket.url)
-    assert moved.blobs.read(release.metadata_sha256)
-    moved.close()
+    Store.open(tmp_path / "store", database=database_url, blobs=bucket.url).close()
+    with closing(Store.open(tmp_path / "store", database=database_url)) as moved:
+        assert moved.blobs.read(release.metadata_sha256)
+    with pytest.raises(NotAStoreError, match="holds the blobs of another store"):
+        Store.open(tmp_path / "other", blobs=bucket.url)
 
 
 @pytest.mark.parametrize("held", [b"", b"{}", b"[]", b"x" * 5_000, b'{"store": "me"}'])
@@ -246,8 +250,8 @@ def test_a_bucket_that_does_not_say_whose_it_is(
 
 def test_a_marker_that_does_not_say_where(bucket: Bucket, tmp_path: Path) -> None:
     Store.open(tmp_path / "store", blobs=bucket.url).close()
-    (tmp_path / "store" / "blobs.json").write_text("{}")
-    with pytest.raises(NotAStoreError, match=r"blobs\.json does not say"):
+    (tmp_path / "store" / "store.json").write_text("{}")
+    with pytest.raises(NotAStoreError, match=r"store\.json does not say"):
         Store.open(tmp_path / "store")
 
 

@@ -101,6 +101,23 @@ def test_a_resolution_is_remembered_and_replaced(store: Store) -> None:
     assert store.catalogue.resolution(sha256_of(b"none")) == ()
 
 
+def test_names_are_in_the_order_of_their_characters(store: Store, tmp_path: Path) -> None:
+    """A locale would put wheaty-1.0 before Wheaty-2.0."""
+    for name, version in (("wheaty", "1.0"), ("Wheaty", "2.0"), ("corny", "1.0")):
+        publish(store, make_wheel(tmp_path, name=name, version=version))
+    found = store.catalogue.listing(RELEASE, fingerprint_of(LINUX))
+    names = [release.filename.partition("-1_")[0] for release in found]
+    assert names == ["corny-1.0", "Wheaty-2.0", "wheaty-1.0"]
+    assert store.catalogue.projects(RELEASE, fingerprint_of(LINUX)) == ["corny", "wheaty"]
+
+
+def test_a_moment_comes_back_as_the_same_moment(store: Store, tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    release = publish(store, make_wheel(tmp_path))
+    assert before <= release.published_at <= datetime.now(UTC)
+    assert release.published_at.tzinfo is UTC
+
+
 def test_an_unknown_number_is_not_found(store: Store) -> None:
     with pytest.raises(NotFoundError):
         store.catalogue.release(7)

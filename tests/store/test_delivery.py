@@ -255,7 +255,8 @@ def test_nginx_packs_pages_and_keeps_bodies_small(served: Served) -> None:
     ("settings", "key"),
     [("blob-redirects = true", "blob-redirects"), ('accel-prefix = "/x y"', "accel-prefix")],
 )
-def test_settings_that_do_not_fit(store: Store, tmp_path: Path, settings: str, key: str) -> None:
+def test_settings_that_do_not_fit(tmp_path: Path, settings: str, key: str) -> None:
+    Store.open(tmp_path / "store").close()
     (tmp_path / "wheelfarm.toml").write_text(settings)
     done = subprocess.run(
         [sys.executable, "-m", "workers.cli", "serve", "--store", "store", "--port", "0"],

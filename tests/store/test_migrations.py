@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -31,41 +32,65 @@ def test_there_is_one_head_and_the_code_knows_it() -> None:
     assert SCRIPTS.get_heads() == [HEAD]
 
 
-def test_an_empty_folder_gets_the_tables_of_the_schema(tmp_path: Path) -> None:
-    database = Database(tmp_path / "catalogue.sqlite")
-    database.migrate()
-    assert _differences(database) == []
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without tables, in each engine."""
+    new = request.param == "postgresql"
+    place = request.getfixturevalue("new_database") if new else tmp_path / "catalogue.sqlite"
+    database = Database(place)
+    yield database
     database.close()
+
+
+def test_an_empty_database_gets_the_tables_of_the_schema(empty: Database) -> None:
+    empty.migrate()
+    assert _differences(empty) == []
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_every_older_form_is_brought_up_to_date(tmp_path: Path, revision: str) -> None:
-    database = Database(tmp_path / "catalogue.sqlite")
-    with database.writing() as connection:
+def test_every_older_form_is_brought_up_to_date(empty: Database, revision: str) -> None:
+    with empty.writing() as connection:
         upgrade(connection, revision)
-    database.migrate()
-    assert _differences(database) == []
-    database.close()
+    empty.migrate()
+    assert _differences(empty) == []
 
 
-def test_a_catalogue_of_a_newer_wheelfarm_is_left_alone(store: Store, tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "store/catalogue.sqlite") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:
+    def interrupted() -> None:
+        with empty.writing() as connection:
+            upgrade(connection, HEAD)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    with empty.reading() as connection:
+        assert sqlalchemy.inspect(connection).get_table_names() == []
+
+
+def test_a_catalogue_of_a_newer_wheelfarm_is_left_alone(
+    store: Store, tmp_path: Path, database_url: str | None
+) -> None:
+    with store.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(NotAStoreError, match="9999") as caught:
-        Store.open(tmp_path / "store")
+        Store.open(tmp_path / "store", database=database_url)
     assert caught.value.hint is not None
     assert "newer wheelfarm" in caught.value.hint
 
 
 _OPEN = "import sys; from pathlib import Path; from store.publish import Store; "
-_OPEN += "sys.stdin.read(); Store.open(Path(sys.argv[1])).close()"
+_OPEN += "sys.stdin.read(); "
+_OPEN += "Store.open(Path(sys.argv[1]), database=(sys.argv[2:] or [None])[0]).close()"
 
 
-def test_three_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_three_processes_open_a_new_store_at_once(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
+    urls = [request.getfixturevalue("new_database")] if engine == "postgresql" else []
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", _OPEN, str(tmp_path / "store")],
+            [sys.executable, "-c", _OPEN, str(tmp_path / "store"), *urls],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -74,11 +99,12 @@ def test_three_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
     ]
     errors = [process.communicate()[1] for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], errors
-    database = Database(tmp_path / "store/catalogue.sqlite")
+    database = Database(*urls or [tmp_path / "store/catalogue.sqlite"])
     assert _differences(database) == []
     database.close()
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sqlite_is_set_for_several_processes_and_true_references(store: Store) -> None:
     with store.database.reading() as connection:
         read = connection.exec_driver_sql

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from store.errors import (
 from store.fingerprint import fingerprint_of
 from store.provenance import Origin
 from store.publish import Store
+from store.schema import files
 from store.verdict import VerifiedWheel
 from tests.store import wheelshop
 from tests.store.wheelshop import (
@@ -115,13 +115,14 @@ def test_a_name_never_gets_other_bytes(store: Store, tmp_path: Path, channel: Ch
 
 def test_the_constraint_itself_keeps_a_name_to_one_content(store: Store, tmp_path: Path) -> None:
     publish(store, make_wheel(tmp_path))
-    with sqlite3.connect(tmp_path / "store/catalogue.sqlite") as connection:
-        row = connection.execute("SELECT * FROM files").fetchone()
-        for changed in ((row[0], "0" * 64), ("other-1.0-py3-none-any.whl", row[1])):
-            marks = ",".join("?" * len(row))
-            with pytest.raises(sqlite3.IntegrityError):
-                connection.execute(f"INSERT INTO files VALUES ({marks})", changed + row[2:])
-    connection.close()
+    with store.database.reading() as connection:
+        row = connection.execute(files.select()).mappings().one()
+    for changed in ({"sha256": "0" * 64}, {"filename": "other-1.0-py3-none-any.whl"}):
+        with (
+            pytest.raises(StoreError, match=r"(?i)unique"),
+            store.database.writing() as connection,
+        ):
+            connection.execute(files.insert().values({**row, **changed}))
 
 
 def test_bytes_never_get_another_name(store: Store, tmp_path: Path) -> None:
@@ -247,6 +248,20 @@ def test_text_that_has_no_utf8_is_refused_by_name(store: Store, tmp_path: Path) 
     origin = Origin(kind="local", location="/src/\udcff", pinned=False)
     with pytest.raises(MalformedError, match="no canonical form"):
         publish(store, make_wheel(tmp_path), origin=origin, channel=DEV)
+
+
+def test_an_origin_without_end_or_with_a_nul_is_refused(store: Store, tmp_path: Path) -> None:
+    """PostgreSQL could not keep either; SQLite must not be another store."""
+    for location in ("/src/" + "x" * 2_000, "/src/\0"):
+        with pytest.raises(MalformedError, match=r"longer than 2000 bytes|a NUL"):
+            publish(
+                store,
+                make_wheel(tmp_path),
+                origin=replace(LOCAL, location=location),
+                channel=DEV,
+            )
+    longest = replace(LOCAL, location="/" + "".join(map(chr, range(0x4E00, 0x4E00 + 666))))
+    assert publish(store, make_wheel(tmp_path), origin=longest, channel=DEV).channel == DEV
 
 
 def _spawn(store: Path, wheel: Path) -> subprocess.Popen[str]:

@@ -27,8 +27,8 @@ from store.pages import HTML_V1, JSON_V1
 from store.provenance import Origin
 from store.publish import Store
 from store.release import Release
-from store.server import create_app
 from store.target import Target
+from tests.store.client import Client
 from tests.store.wheelshop import LINUX, MACOS, make_wheel, publish, read_wheel
 from workers.cli.index_url import probe_json
 
@@ -36,27 +36,9 @@ DEV = Channel("dev/me")
 LOCAL = Origin(kind="local", location="/src", pinned=False)
 INDEX = f"/release/{fingerprint_of(LINUX)}"
 
-
-class Client:
-    """Asks the application as a server would, one request at a time."""
-
-    def __init__(self, store: Store, root_path: str = "") -> None:
-        self.app = create_app(store)
-        self._root_path = root_path
-
-    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return anyio.run(self._ask, method, path, options)
-
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.ask("GET", path, headers=named)
-
-    async def _ask(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
-        transport = httpx.ASGITransport(
-            self.app, raise_app_exceptions=False, root_path=self._root_path
-        )
-        async with httpx.AsyncClient(transport=transport, base_url="http://farm.example") as client:
-            return await client.request(method, path, **options)
+# The server asks the catalogue alone, whose own tests are over both engines; what the two serve is
+# compared in test_postgresql.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from store.environment import parse_environment
 from store.fingerprint import fingerprint_of
 from store.publish import Store
 from store.verdict import Finding
+from tests.services import SECRET, Postgresql
 from tests.store.wheelshop import LINUX, make_wheel, publish, read_wheel
 from workers.cli.index_url import probe_json
 
@@ -27,17 +29,21 @@ FINDING = Finding(check="suffix", severity="note", message="odd\x1b[2J suffix", 
 
 
 def _environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "WHEELFARM_STORE"}
+    ours = ("WHEELFARM_STORE", "WHEELFARM_DATABASE")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, cwd: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "workers.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        cwd=cwd,
         env=_environment(**environment),
     )
 
@@ -77,6 +83,38 @@ def test_index_url_of_the_local_store(place: Path) -> None:
 
 def test_the_store_is_found_by_the_environment(place: Path) -> None:
     assert run("index-url", WHEELFARM_STORE=str(place)).returncode == 0
+
+
+def test_every_command_finds_a_catalogue_in_postgresql(tmp_path: Path, new_database: str) -> None:
+    with closing(
+        Store.open(tmp_path / "store", database=new_database, verifier=read_wheel)
+    ) as store:
+        release = publish(store, make_wheel(tmp_path), target=HERE)
+    (tmp_path / "wheelfarm.toml").write_text(f'store = "store"\ndatabase = "{new_database}"\n')
+    exporting = ("export", "--fingerprint", release.fingerprint, tmp_path / "out")
+    for command in (("index-url",), ("explain", release.filename), exporting):
+        done = run(*command, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / release.filename).is_file()
+
+
+def test_a_store_without_its_database_is_told_from_an_empty_one(
+    tmp_path: Path, new_database: str, postgresql: Postgresql
+) -> None:
+    Store.open(tmp_path / "store", database=new_database).close()
+    command = ("explain", "x", "--store", tmp_path / "store")
+    unnamed = run(*command)
+    assert unnamed.returncode == 2
+    assert unnamed.stderr.startswith("error[not-a-store]")
+    assert "WHEELFARM_DATABASE" in unnamed.stderr
+    away = run(*command, WHEELFARM_DATABASE=postgresql.url("absent"))
+    assert away.returncode == 3
+    assert away.stderr.startswith("error[store-unreachable]")
+    wrong = run(*command, WHEELFARM_DATABASE=f"mysql://u:{SECRET}@host/x")
+    assert wrong.returncode == 2
+    for done in (unnamed, away, wrong):
+        assert SECRET not in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_index_url_from_a_server(server: str) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,6 +91,18 @@ def test_a_wheel_is_built_once_and_is_a_hit_from_then_on(farm: Farm, pack: Pack)
     assert second["sha256"] == first["sha256"]
     assert farm.listed() == {first["filename"]: None}
     assert farm.left_over() == []
+
+
+def test_a_build_goes_to_the_catalogue_that_is_set(
+    farm: Farm, pack: Pack, new_database: str
+) -> None:
+    settings = farm.settings(f'database = "{new_database}"')
+    for status in ("built", "hit"):
+        code, (outcome,) = farm.build(pack("pure"), "--settings", settings)
+        assert (code, outcome["status"]) == (0, status)
+    assert not (farm.store / "catalogue.sqlite").exists()
+    with closing(Store.open(farm.store, database=new_database)) as store:
+        assert store.catalogue.releases_of(outcome["filename"])
 
 
 def test_one_that_fails_harms_no_other_and_says_why(farm: Farm, pack: Pack) -> None:

@@ -12,15 +12,10 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (
-        "WHEELFARM_STORE",
-        "WHEELFARM_BLOBS",
-        "WHEELFARM_INDEX_URL",
-        "UV_DEFAULT_INDEX",
-        "UV_INDEX_URL",
-    ):
+    for name in ("STORE", "CACHE", "DATABASE", "BLOBS", "INDEX_URL"):
+        monkeypatch.delenv(f"WHEELFARM_{name}", raising=False)
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
 
@@ -54,6 +49,17 @@ def test_the_blobs_are_the_environment_then_the_file(monkeypatch: pytest.MonkeyP
     assert load_settings().blobs == "s3://wheat/file"
     monkeypatch.setenv("WHEELFARM_BLOBS", "s3://wheat/env")
     assert load_settings().blobs == "s3://wheat/env"
+
+
+def test_the_database_is_the_environment_then_the_file_and_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings().database is None
+    Path("wheelfarm.toml").write_text('database = "postgresql://u:file-secret@host/wheels"')
+    assert load_settings().database == "postgresql://u:file-secret@host/wheels"
+    monkeypatch.setenv("WHEELFARM_DATABASE", "postgresql://u:env-secret@host/wheels")
+    assert load_settings().database == "postgresql://u:env-secret@host/wheels"
+    assert "secret" not in repr(load_settings())
 
 
 def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
@@ -124,6 +130,7 @@ def test_every_key_is_documented() -> None:
     keys = [
         "store",
         "cache",
+        "database",
         "blobs",
         "blob-redirects",
         "accel-prefix",

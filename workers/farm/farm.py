@@ -32,7 +32,7 @@ def open_farm(settings: Settings) -> Iterator[Farm]:
 
     Raises StoreError, NotAStoreError.
     """
-    store = Store.open(settings.store, blobs=settings.blobs)
+    store = Store.open(settings.store, database=settings.database, blobs=settings.blobs)
     try:
         yield farm_over(store, settings)
     finally:

@@ -1,7 +1,8 @@
 """Which libraries macOS has, and which it never had, by their names.
 
-No list of all of them can be had from open sources, so there are three answers: known (ORIGIN.md
-says from where), impossible, and unknown.
+No list of every release can be had from open sources, so there are three answers: known (ORIGIN.md
+says from where), impossible, and unknown. A name in /usr/lib itself is unknown only while the list
+has the library in another version; of the folders below it, and of frameworks, it has too few.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _NEVER: Final = re.compile(
     r"|lib(png\d*|jpeg|turbojpeg|tiff|webp|freetype|harfbuzz|zstd|lz4|snappy)([.-].*)?\.dylib"
     r"|lib(ssl|crypto)\.([1-9]|1\.[01]|1\.0\.[0-2])\.dylib"  # LibreSSL's numbers begin at 35
 )
+# What versions are told apart by: libtcl8.5, libxml2.2, libapr-1.0, libobjc.A.
+_DIGITS: Final = "0123456789"
+_IN_VERSION: Final = frozenset(_DIGITS + ".-ABC")
 
 
 @cache
@@ -55,7 +59,25 @@ def is_impossible(name: str) -> bool:
     folder, _, file = name.removeprefix("/usr/lib/").rpartition("/")
     if folder:
         return _FOLDERS.fullmatch(folder) is None
-    return not file.endswith(".dylib") or _NEVER.fullmatch(file) is not None
+    return _NEVER.fullmatch(file) is not None or _library(file) not in _known_libraries()
+
+
+@cache
+def _known_libraries() -> frozenset[str]:
+    """The libraries that some macOS has in /usr/lib itself, without their versions."""
+    files = (
+        name.removeprefix("/usr/lib/") for name in known_since() if name.startswith("/usr/lib/")
+    )
+    return frozenset(_library(file) for file in files if "/" not in file)
+
+
+def _library(file: str) -> str:
+    """``libxml`` of ``libxml2.2.dylib``; the whole name where no version follows."""
+    if not file.endswith(".dylib"):
+        return file
+    plain = file.removesuffix(".dylib")
+    stem = plain.partition(".")[0].rstrip(_DIGITS).rstrip("-")
+    return stem if set(plain[len(stem) :]) <= _IN_VERSION else plain
 
 
 def _version(text: str) -> MacVersion:

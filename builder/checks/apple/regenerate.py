@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +33,7 @@ STUBS: Final = (
 What the oldest list has may be older than that, so it counts as always there.
 """
 _INSTALL_NAME: Final = re.compile(r"^install-name:\s*'?([^'\s]+)'?\s*$", re.MULTILINE)
+_FRAMEWORK: Final = re.compile(r"/(\w[^/]*)\.framework/(Versions/[^/]+/)?\1$")
 _ALWAYS: Final = "0.0"
 
 _folder = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -44,9 +45,9 @@ _folder = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--sdk", metavar="DIR", type=_folder, multiple=True, help="An unpacked macOS SDK.")
 def main(ziglang: Path, wheels: Path | None, sdk: tuple[Path, ...]) -> None:
     """Write names.json anew from what is given."""
-    found = [*_of_stubs(ziglang), *_of_sdks(sdk)]
+    found = [*_of_stubs(ziglang)]
     found += [(name, _ALWAYS) for name in _of_wheels(wheels)] if wheels else []
-    names = names_since(found)
+    names = with_sdks(names_since(found), _of_sdks(sdk))
     LIST.write_text(json.dumps(names, indent=0, sort_keys=True) + "\n", "ascii")
     click.echo(f"{LIST.name}: {len(names)} names")
 
@@ -58,6 +59,15 @@ def names_since(found: Iterable[tuple[str, str]]) -> dict[str, str]:
         if name.startswith(SYSTEM) and name.isascii():
             since[name] = min(since.get(name, release), release, key=_order)
     return since
+
+
+def with_sdks(since: Mapping[str, str], found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """`since` with what SDKs have: a name that they alone know may be older than the oldest."""
+    listed = [*found]
+    dated = names_since((name, release) for name, release in listed if name in since)
+    names = names_since((name, _ALWAYS) for name, _ in listed)
+    older = {name: min(since[name], release, key=_order) for name, release in dated.items()}
+    return {**names, **since, **older}
 
 
 def _order(release: str) -> tuple[int, ...]:
@@ -95,14 +105,42 @@ def _of_wheels(folder: Path) -> Iterator[str]:
 
 
 def _of_sdks(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """The install names in an SDK's own stubs, with the release that its settings name."""
+    """What an SDK's stubs name, and where they lie, with the release of the SDK."""
     for folder in folders:
-        settings = json.loads((folder / "SDKSettings.json").read_text("utf-8"))
-        major, minor = f"{settings['Version']}.0".split(".")[:2]
-        for place in ("usr/lib", "System/Library"):
-            for path in sorted((folder / place).rglob("*.tbd")):
-                text = path.read_text("utf-8")
-                yield from ((name, f"{major}.{minor}") for name in install_names(text))
+        release = _release_of(folder)
+        for place in ("usr/lib", "System/Library/Frameworks"):
+            for path in sorted(path for path in (folder / place).rglob("*") if path.is_file()):
+                if name := installed_as(f"/{path.relative_to(folder).as_posix()}"):
+                    yield name, release
+                if path.suffix == ".tbd":
+                    text = path.read_text("utf-8")
+                    yield from ((inner, release) for inner in install_names(text))
+
+
+def installed_as(path: str) -> str | None:
+    """Where macOS has the library whose stub lies at `path` of its SDK; None for other files.
+
+    Stubs have been dynamic libraries, and texts since 10.11.
+    """
+    if path.endswith(".dylib") or _FRAMEWORK.search(path):
+        return path
+    if not path.endswith(".tbd"):
+        return None
+    plain = path.removesuffix(".tbd")
+    return plain if _FRAMEWORK.search(plain) else f"{plain}.dylib"
+
+
+def _release_of(folder: Path) -> str:
+    """The release of an SDK, by its settings, or by its folder where it is older than those."""
+    settings = folder / "SDKSettings.json"
+    if settings.is_file():
+        text = str(json.loads(settings.read_text("utf-8"))["Version"])
+    else:
+        text = folder.name.removeprefix("MacOSX").removesuffix(".sdk").rstrip("u")
+    if not re.fullmatch(r"\d+(\.\d+)*", text):
+        raise click.UsageError(f"no SDK of macOS: {folder}")
+    major, minor = f"{text}.0".split(".")[:2]
+    return f"{major}.{minor}"
 
 
 if __name__ == "__main__":

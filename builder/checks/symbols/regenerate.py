@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ import click
 
 from builder.binaries.image import ElfFile
 from builder.binaries.read import read_binary
-from builder.checks.symbols.lists import CPYTHON, LIBSYSTEM
+from builder.checks.symbols.lists import CPYTHON, LIBSYSTEM, MUSL
 from builder.checks.symbols.stable_abi import is_cpython_name
 from builder.errors import BinaryError
 
@@ -42,6 +43,39 @@ _MARKED: Final = re.compile(r"\$ld\$(?:hide|weak)\$os10\.(\d+)\$(.+)")
 _OLDEST_MARK: Final = 6
 
 
+NEW_IN_MUSL: Final = {
+    "_Fork": "1.2.2",
+    "gettid": "1.2.2",
+    "reallocarray": "1.2.2",
+    "tcgetwinsize": "1.2.2",
+    "tcsetwinsize": "1.2.2",
+}
+"""What musl's release notes call new in 1.2.0 to 1.2.2, older than which no list is."""
+_OLDEST_MUSL: Final = (1, 2, 2)
+_ALWAYS_IN_MUSL: Final = "1.1"
+# musl 1.2.0 made time_t 64 bits wide on 32-bit machines, under new names.
+_TIME64: Final = re.compile(r"__\w*time\w*64(_r)?")
+# Since musl 1.2.4 the loader itself answers to these, for files that are linked already.
+_LFS64: Final = re.compile(r"\w+64(_r)?")
+_WITHOUT_LFS64: Final = (1, 2, 4)
+# Debian's musl brings a library that musl's authors do not.
+_DEBIAN_S_OWN: Final = re.compile(r"fts_\w+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Musl:
+    """What one build of musl's libc exports, by its release and its architecture."""
+
+    release: str
+    arch: str
+    exports: frozenset[str]
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """The release, in an order."""
+        return tuple(map(int, self.release.split(".")))
+
+
 @click.command()
 @click.option(
     "--ziglang",
@@ -55,12 +89,20 @@ _OLDEST_MARK: Final = 6
     multiple=True,
     help="Make CPython's list from these libraries (cp313=/usr/lib/libpython3.13.so.1.0).",
 )
-def main(ziglang: Path | None, libpython: tuple[str, ...]) -> None:
+@click.option(
+    "--musl",
+    metavar="RELEASE=FILE",
+    multiple=True,
+    help="Make musl's list from these libraries (1.2.3=lib/ld-musl-x86_64.so.1).",
+)
+def main(ziglang: Path | None, libpython: tuple[str, ...], musl: tuple[str, ...]) -> None:
     """Write the lists that lie beside this file anew, from what is given."""
     if ziglang:
         _write(LIBSYSTEM, libsystem_list(_stubs(ziglang)))
+    if musl:
+        _write(MUSL, musl_list(_musl(release, file) for release, file in _libraries(musl)))
     if libpython:
-        _write(CPYTHON, cpython_list(_libraries(libpython)))
+        _write(CPYTHON, cpython_list((abi, file.exports) for abi, file in _libraries(libpython)))
 
 
 def libsystem_list(stubs: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
@@ -140,6 +182,59 @@ def cpython_list(exports: Iterable[tuple[str, frozenset[str]]]) -> dict[str, str
     return {key: " ".join(names) for key, names in sorted(groups.items())}
 
 
+def musl_list(libraries: Iterable[Musl]) -> dict[str, dict[str, str]]:
+    """Architectures -> release -> the names that came with it; two builds of one add up.
+
+    A name is as old as the oldest library of any architecture that has it.
+    """
+    builds = [*libraries]
+    since = _musl_since(builds)
+    known = _by_loader(builds)
+    has: dict[str, set[str]] = {build.arch: set(known) for build in builds}
+    for build in builds:
+        has[build.arch] |= build.exports
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for name, release in sorted(since.items()):
+        groups[" ".join(sorted(a for a, names in has.items() if name in names))][release] += [name]
+    return {
+        archs: {release: " ".join(names) for release, names in sorted(releases.items())}
+        for archs, releases in sorted(groups.items())
+    }
+
+
+def _musl_since(builds: Iterable[Musl]) -> dict[str, str]:
+    """Name -> the release since which musl is known to have it.
+
+    What the oldest build for an architecture has may be older; another architecture tells, or none.
+    """
+    since: dict[str, str] = {}
+    seen: dict[str, set[str]] = defaultdict(set)
+    for build in sorted(builds, key=lambda build: build.version):
+        told = build.arch in seen or build.version <= _OLDEST_MUSL
+        for name in build.exports - seen[build.arch] if told else ():
+            release = build.release if build.version > _OLDEST_MUSL else _ALWAYS_IN_MUSL
+            since.setdefault(name, release)
+        seen[build.arch] |= build.exports
+    since |= {n: _ALWAYS_IN_MUSL for names in seen.values() for n in names if n not in since}
+    newer = {name: "1.2.0" for name in since if _TIME64.fullmatch(name)} | NEW_IN_MUSL
+    since |= {name: release for name, release in newer.items() if name in since}
+    return {name: first for name, first in since.items() if not _DEBIAN_S_OWN.fullmatch(name)}
+
+
+def _by_loader(builds: Iterable[Musl]) -> frozenset[str]:
+    """The names that libc no longer has and the loader finds all the same, on every machine."""
+    old, new = set[str](), set[str]()
+    for build in builds:
+        (old if build.version < _WITHOUT_LFS64 else new).update(build.exports)
+    return frozenset(filter(_LFS64.fullmatch, old - new)) if new else frozenset()
+
+
+def _musl(release: str, file: ElfFile) -> Musl:
+    if not re.fullmatch(r"\d+\.\d+\.\d+", release):
+        raise click.UsageError(f"no release of musl: {release}")
+    return Musl(release=release, arch=file.arch, exports=file.exports)
+
+
 def _stubs(folder: Path) -> Iterator[tuple[str, str]]:
     for release, version, name in STUBS:
         found = sorted(folder.glob(f"ziglang-{version}-*.whl"))
@@ -153,15 +248,15 @@ def _stubs(folder: Path) -> Iterator[tuple[str, str]]:
             yield release, wheel.read(paths[0]).decode("utf-8")
 
 
-def _libraries(given: tuple[str, ...]) -> Iterator[tuple[str, frozenset[str]]]:
+def _libraries(given: tuple[str, ...]) -> Iterator[tuple[str, ElfFile]]:
     for pair in given:
-        abi, _, path = pair.partition("=")
+        word, _, path = pair.partition("=")
         if not path:
-            raise click.UsageError(f"not of the form ABI=FILE: {pair}")
-        yield abi, _exports_of(Path(path))
+            raise click.UsageError(f"not of the form NAME=FILE: {pair}")
+        yield word, _elf_file(Path(path))
 
 
-def _exports_of(path: Path) -> frozenset[str]:
+def _elf_file(path: Path) -> ElfFile:
     try:
         file = read_binary(path.read_bytes())
     except OSError as error:
@@ -170,7 +265,7 @@ def _exports_of(path: Path) -> frozenset[str]:
         raise click.UsageError(f"no ELF file: {path}: {error.message}") from error
     if not isinstance(file, ElfFile):
         raise click.UsageError(f"no ELF file: {path}")
-    return file.exports
+    return file
 
 
 def _write(path: Path, table: object) -> None:

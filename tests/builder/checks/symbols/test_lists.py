@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import sysconfig
 from importlib.metadata import distribution
@@ -18,6 +19,7 @@ from builder.checks.symbols.lists import (
     cpython_exports_of,
     libsystem_at,
     libsystem_since,
+    musl_since,
 )
 from builder.checks.symbols.stable_abi import is_cpython_name, stable_symbols
 
@@ -79,7 +81,50 @@ def test_what_macos_is_known_to_have_brought(name: str, arch: str, since: tuple[
     assert table[name] == since
 
 
+def _musl(release: str, names: str, arch: str = "x86_64") -> regenerate.Musl:
+    return regenerate.Musl(release=release, arch=arch, exports=frozenset(names.split()))
+
+
+def test_a_list_of_musl_says_since_when_a_name_is_there() -> None:
+    builds = [
+        _musl("1.2.2", "open open64 gettid fts_open"),
+        _musl("1.2.2", "open open64 gettid __time64", "i686"),
+        _musl("1.2.5", "open gettid statx"),
+        _musl("1.2.5", "open gettid __time64 statx own", "riscv64"),
+    ]
+    assert regenerate.musl_list(builds) == {
+        "i686 riscv64": {"1.2.0": "__time64"},
+        "i686 riscv64 x86_64": {"1.1": "open open64", "1.2.2": "gettid"},
+        "riscv64": {"1.1": "own"},
+        "riscv64 x86_64": {"1.2.5": "statx"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "since"),
+    [
+        ("malloc", "x86_64", (1, 1, 0)),
+        ("open64", "x86_64", (1, 1, 0)),
+        ("open64", "riscv64", (1, 1, 0)),
+        ("gettid", "aarch64", (1, 2, 2)),
+        ("qsort_r", "s390x", (1, 2, 3)),
+        ("statx", "riscv64", (1, 2, 5)),
+        ("__clock_gettime64", "armv7l", (1, 2, 0)),
+        ("__clock_gettime64", "x86_64", None),
+        ("fts_open", "x86_64", None),
+        ("__fprintf_chk", "x86_64", None),
+    ],
+)
+def test_what_musl_is_known_to_have_brought(
+    name: str, arch: str, since: tuple[int, int, int] | None
+) -> None:
+    table = musl_since(arch)
+    assert table is not None
+    assert table.get(name) == since
+
+
 def test_no_list_is_not_an_empty_one() -> None:
+    assert musl_since("mips64") is None
     assert libsystem_since("i386") is None
     assert libsystem_at("ppc", (10, 6)) is None
     assert cpython_exports_of("cp27") is None
@@ -133,7 +178,9 @@ def test_the_script_writes_the_same_bytes_again(
     ("arguments", "said"),
     [
         (["--ziglang", "FOLDER"], "ziglang 0.9.1"),
-        (["--libpython", "cp311"], "ABI=FILE"),
+        (["--libpython", "cp311"], "NAME=FILE"),
+        (["--musl", "1.2.3"], "NAME=FILE"),
+        (["--musl", "bookworm=PYTHON"], "no release of musl"),
         (["--libpython", "cp311=FOLDER/none"], "cannot read"),
         (["--libpython", "cp311=FOLDER/text"], "no ELF file"),
         (["--libpython", "cp311=FOLDER/broken"], "no ELF file"),
@@ -142,7 +189,8 @@ def test_the_script_writes_the_same_bytes_again(
 def test_the_script_names_what_it_lacks(tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "text").write_text("text")
     (tmp_path / "broken").write_bytes(b"\x7fELF")
-    given = [word.replace("FOLDER", str(tmp_path)) for word in arguments]
+    places = {"FOLDER": str(tmp_path), "PYTHON": str(Path(sys.executable).resolve())}
+    given = [re.sub("FOLDER|PYTHON", lambda m: places[m[0]], word) for word in arguments]
     ran = CliRunner().invoke(regenerate.main, given)
     assert ran.exit_code == 2
     assert said in ran.output
