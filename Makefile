@@ -11,7 +11,7 @@ BIN := $(abspath $(VENV))/bin
 # A caller's own settings of Python must not reach into the farm's environment.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup run test corpus check format lock clean fuzz bench-verify
+.PHONY: help setup run test corpus check format lock clean fuzz bench-verify bench-farm
 
 # How many damaged files of each format `make fuzz` tries.
 N ?= 100000
@@ -52,7 +52,11 @@ else
 endif
 
 bench-verify: $(STAMP) ## measure verify beside plain unpacking, auditwheel and delocate
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	"$(BIN)/python" benchmarks/verify.py
+
+bench-farm: $(STAMP) $(SERVICES) ## measure what the farm itself costs
+	PYTHONPATH=. "$(BIN)/python" benchmarks/farm.py
 
 check: $(STAMP) ## lint, format, types, import arrows
 	"$(BIN)/ruff" check .

@@ -12,6 +12,7 @@ import email.parser
 import email.policy
 import hashlib
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -296,23 +297,43 @@ def _read_members(
 
 
 def _read_member(file: BinaryIO, entry: Entry, offset: int, *, keep: bool) -> tuple[Member, bytes]:
-    digest, head, data = hashlib.sha256(), b"", bytearray()
-    for piece in unpacked(file, entry, offset):
-        digest.update(piece)
-        head = head if len(head) >= _HEAD else (head + piece)[:_HEAD]
-        if keep or len(head) < _HEAD or looks_like_binary(head):
-            data += piece
-    binary, malformed = (None, None) if keep else _parse(data)
+    head, pieces = _begun(unpacked(file, entry, offset))
+    wanted = keep or looks_like_binary(head)
+    # All the room at once: a buffer that grows moves about, and leaves a hole wherever it was.
+    data = bytearray(entry.size if wanted else 0)
+    sha256 = _hashed(pieces, data)
+    binary, malformed = _parse(data) if wanted and not keep else (None, None)
     member = Member(
         path=entry.path,
         size=entry.size,
-        sha256=Sha256(digest.hexdigest()),
+        sha256=sha256,
         executable=bool(entry.mode & 0o111),
         format=_format(head, binary, malformed),
         binary=binary,
         malformed=malformed,
     )
     return member, bytes(data) if keep else b""
+
+
+def _begun(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first eight bytes, or as many as there are; and all the bytes, in pieces."""
+    first = b""
+    for piece in pieces:
+        first += piece
+        if len(first) >= _HEAD:
+            break
+    return first[:_HEAD], itertools.chain((first,), pieces)
+
+
+def _hashed(pieces: Iterator[bytes], room: bytearray) -> Sha256:
+    """The hash of all the bytes, which are put into `room` unless that is empty."""
+    digest, at = hashlib.sha256(), 0
+    for piece in pieces:
+        digest.update(piece)
+        if room:
+            room[at : at + len(piece)] = piece
+            at += len(piece)
+    return Sha256(digest.hexdigest())
 
 
 def _parse(data: bytearray) -> tuple[Binary | None, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Final, NewType
@@ -36,6 +37,7 @@ def identity_digest(target: Target) -> Sha256:
     return digest_of(canonical_identity(target))
 
 
+@functools.lru_cache(maxsize=1024)
 def fingerprint_of(target: Target) -> Fingerprint:
     """The fingerprint of `target`."""
     label = f"{target.interpreter.abi_tag}-{target.platform}"

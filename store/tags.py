@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from packaging import tags as pep425
@@ -249,6 +250,7 @@ Platform = (
 )
 
 
+@lru_cache(maxsize=1024)  # each check asks for the same few
 def parse_platform(text: str) -> Platform:
     """The platform that one platform tag names. Raises MalformedError."""
     if not re.fullmatch(r"[a-z0-9_]{1,100}", text):

@@ -70,7 +70,7 @@ class Postgresql:
         self._programs = _postgresql_programs()
         self._folder = folder
         self._user = _unprivileged_user()
-        self.port = _free_port()
+        self.port = free_port()
         self._make_cluster()
         settings = {
             "fsync": "off",
@@ -164,7 +164,7 @@ def running_redis() -> Iterator[str]:
     """The URL of a new Redis that keeps nothing."""
     program = shutil.which("redis-server")
     assert program, f"no redis-server; {INSTALL}"
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="wheelfarm-test-") as folder:
         command = [
             program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
@@ -228,7 +228,8 @@ def _identity(user: str | None) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": [], "cwd": "/"}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

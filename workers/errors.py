@@ -51,6 +51,29 @@ class ServerError(WheelfarmError):
     transient = True
 
 
+class SystemTroubleError(WheelfarmError):
+    """The operating system refused something that was needed; often the disk is full."""
+
+    code = "system-trouble"
+    exit_status = FARM_TROUBLE
+    transient = True
+
+
+class MayNotPublishError(WheelfarmError):
+    """A worker may not write what it has to: the catalogue, or the blobs."""
+
+    code = "may-not-publish"
+    exit_status = FARM_TROUBLE
+
+
+class ToolchainChangedError(WheelfarmError):
+    """A compiler or an interpreter was replaced under a worker."""
+
+    code = "toolchain-changed"
+    exit_status = FARM_TROUBLE
+    transient = True
+
+
 class TransitionError(UsageError):
     """What was asked of a job cannot happen in the state that it is in."""
 

@@ -22,6 +22,7 @@ from store.release import Release
 from store.verdict import Judgement, VerifiedWheel
 from workers.farm.jobs import Claim, fence
 from workers.farm.live_log import LiveLog
+from workers.farm.stamp import check_unchanged
 from workers.farm.work import Work
 from workers.outcome import Outcome, Status, outcome_of
 from workers.plan import offered, resolution_key
@@ -39,6 +40,7 @@ class Job:
     claim: Claim
     sdist: Sdist
     target: BuildTarget
+    stamp: Sha256
     settings: Settings
 
     @property
@@ -106,6 +108,7 @@ def _build_and_publish(job: Job, store: Store, workspace: Path) -> Ended:
     request = dataclasses.replace(job.request(workspace), siblings=siblings)
     with LiveLog(job.claim, store.database, workspace / "build.log"):
         built = build_wheel(request)
+    check_unchanged(job.target.toolchain, job.stamp)  # else its BuildKey would not be true
     if isinstance(built, BuildFailure):
         return _failed(job, store, built)
     release = _publish(job, store, built)

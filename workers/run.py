@@ -17,6 +17,7 @@ from store.errors import StoreError
 from workers.farm.abilities import Abilities, abilities_of, facts_of
 from workers.farm.farm import Farm, open_farm
 from workers.farm.follow import follow
+from workers.farm.poke import Bell
 from workers.farm.station import Shift, Station
 from workers.matrix import Watcher
 from workers.outcome import Outcome
@@ -41,8 +42,10 @@ def run(
     Raises StoreError when the store cannot be used at all, ConflictingSourcesError.
     """
     abilities = abilities_of(targets, settings.cache)
-    with open_farm(settings) as farm, _submission(farm, call, abilities) as submission:
+    bell = Bell()
+    with open_farm(settings, bell) as farm, _submission(farm, call, abilities) as submission:
         station = Station(farm, abilities, Shift(slots=processes, submission=submission))
+        bell.wakes(station.nudge)
         station.start()
         try:
             return follow(farm.submissions, submission, watcher)

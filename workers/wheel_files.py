@@ -15,13 +15,15 @@ LIST: Final = "-"
 
 _ENDING: Final = ".whl"
 _MOST_LIST: Final = 64 << 20
+_SHOWN: Final = 300
 
 
-def wheels_among(paths: Sequence[str], *, recursive: bool, stdin: BinaryIO) -> list[Path]:
+def wheels_among(paths: Sequence[str], *, recursive: bool, stdin: BinaryIO | None) -> list[Path]:
     """The wheels that `paths` name, in the order given, those of a folder sorted by path.
 
     Raises UsageError when there are none, when a path does not exist, and for a folder without
-    wheels. What is named and is no plain file (a pipe) is in the list: it gets a verdict.
+    wheels. What is named and is no plain file (a pipe) is in the list: it gets a verdict. `stdin`
+    is None when the caller closed it.
     """
     if not paths:
         raise UsageError("no wheel is given", hint="wheelfarm verify WHEEL..., or a folder of them")
@@ -31,8 +33,10 @@ def wheels_among(paths: Sequence[str], *, recursive: bool, stdin: BinaryIO) -> l
     return [wheel for path in named for wheel in _wheels_at(path, recursive=recursive)]
 
 
-def _listed(stdin: BinaryIO) -> list[Path]:
+def _listed(stdin: BinaryIO | None) -> list[Path]:
     """The paths on standard input: one a line, or parted by NUL as ``find -print0`` has them."""
+    if stdin is None:
+        raise UsageError("standard input is closed, so there is no list", hint="name the wheels")
     data = stdin.read(_MOST_LIST + 1)
     if len(data) > _MOST_LIST:
         raise UsageError("the list on standard input is longer than 64 MiB")
@@ -50,8 +54,10 @@ def _wheels_at(path: Path, *, recursive: bool) -> list[Path]:
         is_folder, exists = path.is_dir(), path.exists()
     except ValueError:  # a NUL in the path
         is_folder = exists = False
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise _unreadable(error) from error
     if not exists:
-        raise UsageError(f"there is no file {printable(str(path))}")
+        raise UsageError(f"there is no file {printable(str(path)[:_SHOWN])}")
     if not is_folder:
         return [path]
     found = sorted(_below(path) if recursive else _inside(path))
@@ -80,4 +86,5 @@ def _raise(error: OSError) -> None:
 
 
 def _unreadable(error: OSError) -> UsageError:
-    return UsageError(f"cannot read {printable(str(error.filename))}: {error.strerror}")
+    name = printable(str(error.filename)[:_SHOWN])
+    return UsageError(f"cannot read {name}: {error.strerror}")

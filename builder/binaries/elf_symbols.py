@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final
 
@@ -152,8 +153,9 @@ def _read_table(layout: Layout, table: Region, count: int, names: Region) -> Sym
     what = "the name of a symbol"
     strong = names.texts([name for name, is_weak in asked if not is_weak], what)
     weak = names.texts([name for name, is_weak in asked if is_weak], what)
+    # The modules of a wheel ask for much the same; interned, each name is in memory once.
     return Symbols(
-        exports=frozenset(names.texts(exports, what)),
-        undefined=frozenset((*strong, *weak)),
-        weak=frozenset(weak),
+        exports=frozenset(map(sys.intern, names.texts(exports, what))),
+        undefined=frozenset(map(sys.intern, (*strong, *weak))),
+        weak=frozenset(map(sys.intern, weak)),
     )

@@ -7,6 +7,7 @@ symbol table (<mach-o/nlist.h>). Library ordinals are not read: some linkers wri
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -51,10 +52,11 @@ def read_symbols(whole: Region, tables: SymbolTables) -> Symbols:
     defined, strong, weak = _read_symtab(whole, tables)
     if tables.trie is not None:
         defined = _read_trie(whole.part(*tables.trie, "the export trie"))
+    # The modules of a wheel ask for much the same; interned, each name is in memory once.
     return Symbols(
-        exports=frozenset(name[1:] for name in defined if name.startswith("_")),
-        undefined=frozenset(name.removeprefix("_") for name in (*strong, *weak)),
-        weak=frozenset(name.removeprefix("_") for name in weak),
+        exports=frozenset(sys.intern(name[1:]) for name in defined if name.startswith("_")),
+        undefined=frozenset(sys.intern(name.removeprefix("_")) for name in (*strong, *weak)),
+        weak=frozenset(sys.intern(name.removeprefix("_")) for name in weak),
     )
 
 

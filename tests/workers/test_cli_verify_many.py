@@ -58,12 +58,44 @@ def test_a_dash_is_a_list_of_paths(tmp_path: Path, separator: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("stdin", "said"),
-    [(b"", "empty"), (b"PK\x03\x04rest", "file name"), (b"/no/such.whl\n", "there is no file")],
+    [
+        (b"", "empty"),
+        (b"\0\0", "empty"),
+        (b"PK\x03\x04rest", "file name"),
+        (b"/no/such.whl\n", "there is no file"),
+        (b"a\0\nb\n", "there is no file a"),
+        (b"x" * 100_000, "File name too long"),
+    ],
 )
 def test_a_list_of_nothing_is_wrong_usage(stdin: bytes, said: str) -> None:
     run = _run("-", stdin=stdin)
     assert (run.returncode, run.stdout) == (2, "")
     assert said in run.stderr
+    assert len(run.stderr) < 1000
+
+
+def test_a_closed_standard_input_is_wrong_usage() -> None:
+    command = [sys.executable, "-m", "workers.cli", "verify", "-"]
+    run = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *command],
+        cwd=_ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "standard input is closed" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("form", ["--json", "--sarif", "--list-checks"])
+def test_an_output_that_is_full_is_trouble_and_no_verdict(tmp_path: Path, form: str) -> None:
+    command = [sys.executable, "-m", "workers.cli", "verify", form, str(_pure(tmp_path, "a"))]
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run(
+            command, cwd=_ROOT, stdout=full, stderr=subprocess.PIPE, check=False, timeout=120
+        )
+    assert run.returncode == 3
+    assert run.stderr.startswith(b"error[system-trouble]")
+    assert b"Traceback" not in run.stderr
 
 
 def test_several_processes_answer_in_the_order_given(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 import click
 
 from store.errors import WheelfarmError
+from workers.errors import SystemTroubleError
 
 COMMANDS: Final = {
     "build": "Build sdists into verified wheels for one or more targets.",
@@ -19,6 +20,7 @@ COMMANDS: Final = {
     "index-url": "Print the index URL for the environment of an interpreter.",
     "serve": "Serve the store to pip, uv and other installers.",
     "verify": "Hold a wheel's tags against its bytes.",
+    "worker": "Take the jobs of a farm that this machine can do.",
 }
 """Command name -> its one-line help. Its code is `workers/cli/NAME.py`, as `command`."""
 
@@ -62,6 +64,10 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except OSError as error:  # standard output on a full disk, for one: where no code is to blame
+        trouble = SystemTroubleError(str(error)[:300], hint="is a disk full, or a file in the way?")
+        _report(trouble)
+        sys.exit(trouble.exit_status)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         sys.exit(130)
@@ -69,7 +75,7 @@ def main() -> NoReturn:
 
 
 def _report(error: WheelfarmError) -> None:
-    if "--json" in sys.argv:
+    if "--json" in sys.argv and not isinstance(error, SystemTroubleError):
         click.echo(json.dumps({"error": error.to_json()}))
         return
     click.echo(f"error[{error.code}]: {error.message}", err=True)

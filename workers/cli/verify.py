@@ -78,7 +78,8 @@ def command(
         return _explain(explain)
     form = _form(as_json=as_json, as_sarif=as_sarif)
     order = Order(context=_context(target), policy=_policy(policy), retag_to=retag_to)
-    paths = wheels_among(wheels, recursive=recursive, stdin=sys.stdin.buffer)
+    stdin = sys.stdin.buffer if sys.stdin else None
+    paths = wheels_among(wheels, recursive=recursive, stdin=stdin)
     _make_folders(order.retag_to, sarif_to)
     outcomes = [*_shown(form, counted(verify_all(paths, order, jobs), len(paths)))]
     _conclude(form, outcomes, order.policy, sarif_to)

@@ -12,7 +12,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,11 +25,12 @@ from builder.toolchain.cross import cross_toolchain
 from builder.toolchain.native import native_toolchain
 from builder.toolchain.zig import find_zig
 from builder.tools import tools
-from store.digest import digest_of
+from store.digest import Sha256, digest_of
 from store.errors import UsageError
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.target import Target
 from workers.farm.registry import ToolchainFacts
+from workers.farm.stamp import forget_measured, stamp_of
 from workers.farm.work import Capability, capability_of
 from workers.settings import Settings
 from workers.targets import BuildTarget, pyenv_interpreters, resolve_target
@@ -44,13 +45,18 @@ class Abilities:
     """The targets that are ready, and the interpreters that can run backends of cross builds.
 
     `cross` maps an ABI tag to an interpreter of that version; toolchains for it are made when the
-    first job asks.
+    first job asks. `find` finds all of it again, where that can be.
     """
 
     cache: Path
     ready: dict[Fingerprint, BuildTarget] = field(default_factory=dict)
     cross: dict[str, Path] = field(default_factory=dict)
+    find: Callable[[], Abilities] | None = None
+    _stamps: dict[Fingerprint, Sha256] = field(default_factory=dict)
     _making: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.stamp_all()
 
     def capabilities(self) -> tuple[Capability, ...]:
         """What jobs may ask for here."""
@@ -67,7 +73,27 @@ class Abilities:
         with self._making:
             if fingerprint not in self.ready:
                 self.ready[fingerprint] = self._make(wanted)
+                self.stamp_all()
             return self.ready[fingerprint]
+
+    def stamp(self, target: BuildTarget) -> Sha256:
+        """What tells that the toolchain is what it was when it was measured."""
+        return self._stamps[target.fingerprint]
+
+    def stamp_all(self) -> None:
+        """Remember the stamps of all that is ready."""
+        for fingerprint, target in self.ready.items():
+            self._stamps.setdefault(fingerprint, stamp_of(target.toolchain))
+
+    def renew(self) -> bool:
+        """Measure anew what was changed; whether that could be done."""
+        if self.find is None:
+            return False
+        forget_measured()
+        found = self.find()
+        with self._making:
+            self.ready, self.cross, self._stamps = found.ready, found.cross, found._stamps
+        return True
 
     def _make(self, wanted: Target) -> BuildTarget:
         python = self.cross.get(wanted.interpreter.abi_tag)
@@ -85,13 +111,13 @@ def abilities_of(targets: Iterable[BuildTarget], cache: Path) -> Abilities:
     return Abilities(cache=cache, ready={target.fingerprint: target for target in targets})
 
 
-def find_abilities(words: Iterable[str], settings: Settings) -> Abilities:
+def find_abilities(words: Sequence[str], settings: Settings) -> Abilities:
     """What the machine can build of what `words` ask for.
 
     A word that names one thing must hold: raises what `resolve_target` raises. Of ``all`` and
     ``cross-macos`` it is what is found. Raises UsageError when that is nothing.
     """
-    found = Abilities(cache=settings.cache)
+    found = Abilities(cache=settings.cache, find=lambda: find_abilities(words, settings))
     for word in words:
         if word == "all":
             found.ready |= _measured(interpreters_here())
@@ -104,6 +130,7 @@ def find_abilities(words: Iterable[str], settings: Settings) -> Abilities:
             "this machine can build nothing of what is asked for",
             hint="install an interpreter, or wheelfarm[cross] for macOS targets",
         )
+    found.stamp_all()
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from store.publish import Store
 from workers.farm.failures import Failures
 from workers.farm.ledger import Ledger
+from workers.farm.poke import SILENT, Poker
 from workers.farm.registry import Registry
 from workers.farm.submissions import Submissions
 from workers.settings import Settings
@@ -24,29 +25,33 @@ class Farm:
     submissions: Submissions
     registry: Registry
     failures: Failures
+    poker: Poker
 
 
 @contextmanager
-def open_farm(settings: Settings) -> Iterator[Farm]:
+def open_farm(settings: Settings, poker: Poker = SILENT) -> Iterator[Farm]:
     """The farm that the settings name, for as long as the ``with`` block lasts.
+
+    `poker` tells workers of the jobs that are made or freed through it.
 
     Raises StoreError, NotAStoreError.
     """
     store = Store.open(settings.store, database=settings.database, blobs=settings.blobs)
     try:
-        yield farm_over(store, settings)
+        yield farm_over(store, settings, poker)
     finally:
         store.close()
 
 
-def farm_over(store: Store, settings: Settings) -> Farm:
+def farm_over(store: Store, settings: Settings, poker: Poker = SILENT) -> Farm:
     """The farm over an open store."""
     database, rules = store.database, settings.farm
     return Farm(
         settings=settings,
         store=store,
-        ledger=Ledger(database, lease_seconds=rules.lease_seconds),
-        submissions=Submissions(database, lease_seconds=rules.lease_seconds),
+        ledger=Ledger(database, lease_seconds=rules.lease_seconds, poker=poker),
+        submissions=Submissions(database, lease_seconds=rules.lease_seconds, poker=poker),
         registry=Registry(database, silent_seconds=2 * rules.lease_seconds),
         failures=Failures(database, ttl_seconds=rules.failure_ttl_seconds),
+        poker=poker,
     )

@@ -32,7 +32,8 @@ from workers.farm.jobs import (
     release,
     rows,
 )
-from workers.farm.line import Ask, Order, enqueue, next_job, open_job
+from workers.farm.line import Ask, Order, enqueue, next_job, open_job, pokes_for
+from workers.farm.poke import SILENT, Poke, Poker
 from workers.farm.rules import Decision, JobFailure
 from workers.farm.states import Event, after
 from workers.farm.work import Queue, Work, parts_of, queue_of, work_from_json
@@ -44,16 +45,24 @@ _MOST_AT_ONCE: Final = 1_000
 
 
 class Ledger:
-    """Jobs over one database. Every method raises StoreError when the database cannot be used."""
+    """Jobs over one database. Every method raises StoreError when the database cannot be used.
 
-    def __init__(self, database: Database, *, lease_seconds: int = LEASE_SECONDS) -> None:
+    `poker` is told, after the commit, of each job that waits from then on and may be had at once.
+    """
+
+    def __init__(
+        self, database: Database, *, lease_seconds: int = LEASE_SECONDS, poker: Poker = SILENT
+    ) -> None:
         self._database = database
+        self._poker = poker
         self._lease = timedelta(seconds=lease_seconds)
 
     def enqueue(self, orders: Sequence[Order]) -> list[int]:
         """The job of each order, in order: one that is open already, or a new one."""
         with self._database.transaction() as connection:
-            return enqueue(connection, orders)
+            made = enqueue(connection, orders)
+        self._poker.poke(pokes_for(orders, made))
+        return made
 
     def claim(self, ask: Ask) -> Claim | None:
         """Lease the job that is next for `ask` to its worker; None when there is none."""
@@ -93,11 +102,14 @@ class Ledger:
             values |= _again(claim, decision, clock(connection))
             detail = _said(kind, decision)
             release(connection, claim, Change(event="retry", values=values, detail=detail))
+        if not decision.wait_seconds:
+            self._poker.poke([Poke(job_id=claim.job_id, queue=_next_queue(claim, decision))])
 
     def hand_back(self, claim: Claim, reason: str) -> None:
         """The worker stops before the job is done; another may have it. Raises LeaseLostError."""
         with self._database.transaction() as connection:
             release(connection, claim, Change(event="hand-back", detail={"reason": reason}))
+        self._poker.poke([Poke(job_id=claim.job_id, queue=claim.queue)])
 
     def expired(self) -> list[JobRow]:
         """The running jobs whose lease has lapsed."""
@@ -122,9 +134,11 @@ class Ledger:
             lapsed = and_(
                 jobs.c.state == "running", jobs.c.token == row.token, jobs.c.lease_until < now
             )
-            return move(
-                connection, row.id, Change(event=event, values=values, detail=detail), lapsed
-            )
+            change = Change(event=event, values=values, detail=detail)
+            taken = move(connection, row.id, change, lapsed)
+        if taken and decision.again:
+            self._poker.poke([Poke(job_id=row.id, queue=row.queue)])
+        return taken
 
     def give_up(self, job_id: int, kind: JobFailure, outcome: Mapping[str, JSON]) -> bool:
         """End a job that waits for what will not come; False when it does not wait any more."""
@@ -156,6 +170,7 @@ class Ledger:
             if (other := connection.execute(open_job(row.work_key)).scalar()) is not None:
                 raise TransitionError(f"job {other} is doing the same work already")
             must_move(connection, job_id, Change(event="again", values=_afresh()))
+        self._poker.poke([Poke(job_id=job_id, queue=row.queue)])
 
     def job(self, job_id: int) -> JobRow:
         """The job of that number. Raises UnknownJobError."""
@@ -229,12 +244,16 @@ class Ledger:
 
 
 def _again(claim: Claim, decision: Decision, now: datetime) -> dict[str, object]:
-    capability, memory = parts_of(claim.queue)
     return {
         "not_before": now + timedelta(seconds=decision.wait_seconds),
         "avoid": claim.worker if decision.elsewhere else None,
-        "queue": queue_of(capability, memory + 1) if decision.larger else claim.queue,
+        "queue": _next_queue(claim, decision),
     }
+
+
+def _next_queue(claim: Claim, decision: Decision) -> Queue:
+    capability, memory = parts_of(claim.queue)
+    return queue_of(capability, memory + 1) if decision.larger else claim.queue
 
 
 def _afresh() -> dict[str, object]:

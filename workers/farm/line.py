@@ -18,6 +18,7 @@ from store.database import clock, insert_new
 from store.digest import Sha256
 from store.schema import jobs, submission_items
 from workers.farm.jobs import Change, note
+from workers.farm.poke import Poke
 from workers.farm.states import OPEN, State
 from workers.farm.work import Queue, Work, queue_of
 
@@ -33,6 +34,11 @@ class Order:
     memory_class: int = 1
     nice: int = 0
 
+    @property
+    def queue(self) -> Queue:
+        """Where its job waits."""
+        return queue_of(self.work.capability, self.memory_class)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
@@ -47,6 +53,12 @@ def enqueue(connection: Connection, orders: Iterable[Order]) -> list[int]:
     """The job of each order, in order: one that is open already, or a new one."""
     ranks: dict[str, int] = {}
     return [_enqueue_one(connection, order, ranks) for order in orders]
+
+
+def pokes_for(orders: Iterable[Order], made: Iterable[int]) -> list[Poke]:
+    """What there is to tell of the jobs that `enqueue` gave for `orders`."""
+    pairs = zip(orders, made, strict=True)
+    return [Poke(job_id=job_id, queue=order.queue) for order, job_id in pairs]
 
 
 def next_job(connection: Connection, ask: Ask, now: datetime) -> int | None:
@@ -128,7 +140,7 @@ def _new_row(connection: Connection, key: Sha256, order: Order, rank: int) -> di
         "channel": work.channel,
         "work": work.to_json(),
         "state": "waiting",
-        "queue": queue_of(work.capability, order.memory_class),
+        "queue": order.queue,
         "nice": order.nice,
         "rank": rank,
         "submitter": order.submitter,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import random
 import secrets
 import shutil
 import socket
@@ -23,7 +24,12 @@ from typing import Final
 from store.digest import JSON
 from store.disk import disk_trouble, sweep
 from store.errors import StoreError, WheelfarmError
-from workers.errors import LeaseLostError, UnknownJobError, WorkerDiedError
+from workers.errors import (
+    LeaseLostError,
+    ToolchainChangedError,
+    UnknownJobError,
+    WorkerDiedError,
+)
 from workers.farm.abilities import Abilities, facts_of
 from workers.farm.farm import Farm
 from workers.farm.jobs import Claim
@@ -31,6 +37,7 @@ from workers.farm.line import Ask
 from workers.farm.reaper import reap
 from workers.farm.registry import WorkerFacts
 from workers.farm.settle import settle
+from workers.farm.stamp import check_unchanged
 from workers.farm.work import Queue, queue_of
 from workers.job import Ended, Job, run_job, scratch_of
 from workers.outcome import Outcome, outcome_of, status_of
@@ -48,7 +55,8 @@ _MIB: Final = 1 << 20
 class Shift:
     """How a station works: `slots` jobs at a time, for one `submission` only where it is given.
 
-    It looks for jobs every `poll_seconds`; when it stops, builds get `grace_seconds` to finish.
+    It looks for jobs about every `poll_seconds`; when it stops, builds get `grace_seconds` to
+    finish. It takes no job while less than `min_free_mib` of disk are free.
     """
 
     slots: int
@@ -83,7 +91,10 @@ class Station:
         self._free = threading.Semaphore(shift.slots)
         self._nudge = threading.Condition()
         self._stopping = threading.Event()
+        self._hurried = False
         self._over = threading.Event()
+        self._handing_back: str | None = None
+        self._holding_off: str | None = None
         self._paused = False
         self._learned = set(abilities.ready)
         self._slots = [threading.Thread(target=self._work) for _ in range(shift.slots)]
@@ -100,10 +111,14 @@ class Station:
         """Take no more jobs; let the running ones finish in time, or hand them back."""
         self.drain()
         deadline = time.monotonic() + self._shift.grace_seconds
-        while self.busy and time.monotonic() < deadline:
+        while self.busy and time.monotonic() < deadline and not self._hurried:
             time.sleep(0.05)
         self._stop_all("the worker stops")
         self.join()
+
+    def hurry(self) -> None:
+        """A `stop`, now or later, hands back at once. A signal's handler may call it."""
+        self._hurried = True  # no Event: the handler may interrupt who waits for it
 
     def drain(self) -> None:
         """Take no more jobs. `join` waits for the running ones to end."""
@@ -112,8 +127,9 @@ class Station:
 
     def join(self) -> None:
         """Wait until nothing runs any more, and sign off. To be called after `drain`."""
-        while self.busy or any(slot.is_alive() for slot in self._slots):
-            time.sleep(0.02)
+        for _ in range(self._shift.slots):
+            self._free.acquire()  # each is held by whoever looks for a job or does one
+        self._free.release(self._shift.slots)  # for who still waits to be told that it is over
         self._over.set()
         for thread in (*self._slots, *self._others):
             thread.join()
@@ -158,7 +174,8 @@ class Station:
             except StoreError as error:
                 _LOG.warning("no look at the jobs: %s", error)
             with self._nudge:
-                self._nudge.wait(self._shift.poll_seconds)
+                # Not in step with the other slots and workers, which look as well.
+                self._nudge.wait(self._shift.poll_seconds * random.uniform(0.6, 1.4))  # noqa: S311
 
     def _claim(self) -> Claim | None:
         if self._stopping.is_set() or self._disk_is_low():
@@ -169,8 +186,8 @@ class Station:
         return self._farm.ledger.claim(ask)
 
     def _do(self, claim: Claim) -> None:
-        running = _Running(claim)
         with self._guard:
+            running = _Running(claim, stopped=self._handing_back)
             self._running[claim.job_id] = running
         try:
             ended = self._ended(running)
@@ -192,8 +209,21 @@ class Station:
             result = WorkerDiedError("the worker met a fault of its own; its log has it")
         if not isinstance(result, WheelfarmError):
             return result
+        if isinstance(result, ToolchainChangedError):
+            self._measure_anew()
         name = str(work.fingerprint)
         return Ended(outcome=outcome_of(work, name, status_of(result), error=result))
+
+    def _measure_anew(self) -> None:
+        """The toolchains are not what they were: register with what is there now."""
+        _LOG.warning("a toolchain was changed under this worker, which measures anew")
+        try:
+            if self._abilities.renew():
+                self.queues = _queues(self._abilities, self._shift.memory_class)
+                self._learned = set(self._abilities.ready)
+                self._farm.registry.enter(self._facts())
+        except WheelfarmError as error:
+            _LOG.warning("nothing can be measured: %s", error)
 
     def _result(self, running: _Running) -> Ended | WheelfarmError:
         job = self._job(running.claim)
@@ -204,6 +234,8 @@ class Station:
     def _job(self, claim: Claim) -> Job:
         """The job with its toolchain and its sdist on this machine."""
         target = self._abilities.target(claim.work.target)
+        stamp = self._abilities.stamp(target)
+        check_unchanged(target.toolchain, stamp)
         if target.fingerprint not in self._learned:
             self._farm.registry.learn(self.id, facts_of(target))
             self._learned.add(target.fingerprint)
@@ -212,7 +244,9 @@ class Station:
         if sdist is None:
             with self._farm.store.blobs.opened(source.sha256) as blob:
                 sdist = copy_by_digest(source, blob, cache)
-        return Job(claim=claim, sdist=sdist, target=target, settings=self._farm.settings)
+        return Job(
+            claim=claim, sdist=sdist, target=target, stamp=stamp, settings=self._farm.settings
+        )
 
     def _known(self, job: Job) -> Outcome | None:
         """The outcome where the store has the wheel, as a planner may not know or not know yet."""
@@ -274,24 +308,27 @@ class Station:
     def _hear(self) -> None:
         """Say that it is alive, and do what the farm wants of it."""
         try:
-            state = self._farm.registry.beat(self.id, _facts_now(self._farm))
+            state = self._farm.registry.beat(self.id, self._facts_now())
         except UnknownJobError:
             state = "gone"
         if state == "gone":  # it was paused for so long that it was given up
             self._farm.registry.enter(self._facts())
-        elif state == "draining":
+        elif state == "draining" and not self.stopping:
+            _LOG.info("drained by the farm: no job is taken any more")
             self.drain()
         self._paused = state == "set-aside"
 
     def _reap(self) -> None:
         while not self._over.wait(_REAP_SECONDS):
             try:
+                sweep(scratch_of(self._farm.settings.cache))
                 reap(self._farm)
             except StoreError as error:
                 _LOG.warning("nothing is reaped now: %s", error)
 
     def _stop_all(self, reason: str) -> None:
         with self._guard:
+            self._handing_back = reason
             jobs = list(self._running)
         for job_id in jobs:
             self._stop_one(job_id, reason=reason)
@@ -313,11 +350,14 @@ class Station:
             _LOG.warning("could not sign off: %s", error)
 
     def _disk_is_low(self) -> bool:
-        free = shutil.disk_usage(self._farm.settings.cache).free // _MIB
-        if free >= self._shift.min_free_mib:
-            return False
-        _LOG.warning("only %d MiB of disk are free: no job is taken", free)
-        return True
+        free = _free_mib(self._farm)
+        low = free < self._shift.min_free_mib
+        if low and self._holding_off is None:
+            self._holding_off = f"only {free} MiB of disk are free"
+            _LOG.warning("no job is taken: %s", self._holding_off)
+        elif not low:
+            self._holding_off = None
+        return low
 
     def _facts(self) -> WorkerFacts:
         return WorkerFacts(
@@ -326,9 +366,13 @@ class Station:
             version=version("wheelfarm"),
             slots=self._shift.slots,
             queues=self.queues,
-            facts=_facts_now(self._farm),
+            facts=self._facts_now(),
             toolchains=tuple(facts_of(each) for each in self._abilities.ready.values()),
         )
+
+    def _facts_now(self) -> dict[str, JSON]:
+        """What people want to know of it; ``takes_no_job`` says why, where it takes none."""
+        return {**_machine(self._farm), "takes_no_job": self._holding_off}
 
 
 def _queues(abilities: Abilities, memory_class: int) -> tuple[Queue, ...]:
@@ -340,7 +384,11 @@ def _queues(abilities: Abilities, memory_class: int) -> tuple[Queue, ...]:
     )
 
 
-def _facts_now(farm: Farm) -> dict[str, JSON]:
+def _free_mib(farm: Farm) -> int:
+    return shutil.disk_usage(farm.settings.cache).free // _MIB
+
+
+def _machine(farm: Farm) -> dict[str, JSON]:
     """What people want to know of a worker's machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -348,5 +396,5 @@ def _facts_now(farm: Farm) -> dict[str, JSON]:
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "memory_mib": memory // _MIB,
-        "disk_free_mib": shutil.disk_usage(farm.settings.cache).free // _MIB,
+        "disk_free_mib": _free_mib(farm),
     }

@@ -19,7 +19,8 @@ from store.digest import JSON
 from store.schema import job_events, jobs, submission_items, submissions
 from workers.errors import UnknownJobError
 from workers.farm.jobs import UNOWNED, Change, move
-from workers.farm.line import Order, enqueue
+from workers.farm.line import Order, enqueue, pokes_for
+from workers.farm.poke import SILENT, Poker
 from workers.farm.states import FINAL, OPEN
 from workers.outcome import Outcome, outcome_from_json
 
@@ -83,8 +84,11 @@ class EventRow:
 class Submissions:
     """The submissions of one farm. Every method is one transaction and raises StoreError."""
 
-    def __init__(self, database: Database, *, lease_seconds: int = LEASE_SECONDS) -> None:
+    def __init__(
+        self, database: Database, *, lease_seconds: int = LEASE_SECONDS, poker: Poker = SILENT
+    ) -> None:
         self._database = database
+        self._poker = poker
         self._lease = timedelta(seconds=lease_seconds)
 
     def create(self, submitter: str, call: Mapping[str, JSON], planner: str | None = None) -> str:
@@ -134,10 +138,12 @@ class Submissions:
             known = set(connection.execute(query).scalars())
             fresh = [(place, item) for place, item in enumerate(items, first) if place not in known]
             orders = [item.wanted for _, item in fresh if isinstance(item.wanted, Order)]
-            made = iter(enqueue(connection, orders))
-            rows = [_item_row(submission_id, place, item, made) for place, item in fresh]
+            made = enqueue(connection, orders)
+            ids = iter(made)
+            rows = [_item_row(submission_id, place, item, ids) for place, item in fresh]
             if rows:
                 connection.execute(insert(submission_items), rows)
+        self._poker.poke(pokes_for(orders, made))
 
     def planned(self, submission_id: str, *, stays: bool = True) -> None:
         """All items are there. `stays`: it goes on without whoever made it."""

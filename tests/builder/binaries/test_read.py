@@ -37,3 +37,18 @@ def test_every_binary_is_known_by_its_first_eight_bytes(binaries: dict[str, byte
 def test_bytes_and_views_read_alike(elf_x86_64: bytes) -> None:
     shifted = memoryview(b"xxx" + elf_x86_64)[3:]
     assert read_binary(shifted) == read_binary(elf_x86_64)
+
+
+def test_a_name_that_many_files_ask_for_is_in_memory_once(
+    elf_x86_64: bytes, mach_arm64: bytes
+) -> None:
+    asked = [_asked(data) for data in (elf_x86_64, elf_x86_64, mach_arm64, mach_arm64)]
+    copies = [name for names in asked for name in names if name == "PyModule_Create2"]
+    assert len(copies) == len(asked)
+    assert len(set(map(id, copies))) == 1
+
+
+def _asked(data: bytes) -> frozenset[str]:
+    binary = read_binary(data)
+    assert isinstance(binary, ElfFile | MachFile)
+    return binary.undefined if isinstance(binary, ElfFile) else binary.slices[0].undefined
