@@ -25,10 +25,10 @@ $(STAMP): pyproject.toml constraints.txt deploy/prerequisites.sh
 	@bash deploy/prerequisites.sh "$(PYTHON)"
 	"$(PYTHON)" -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt --editable '.[cross,farm,test]'
+	    --constraint constraints.txt --editable '.[cross,farm,objects,test]'
 	@touch $@
 
-# The programs of the servers that tests start and stop: PostgreSQL and Redis.
+# The programs of the servers that tests start and stop: PostgreSQL, Redis and nginx.
 $(SERVICES): deploy/prerequisites.sh $(STAMP)
 	@bash deploy/prerequisites.sh "$(PYTHON)" test
 	@touch $@

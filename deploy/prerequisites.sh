@@ -2,7 +2,7 @@
 # prerequisites.sh PYTHON [test]
 #
 # Checks that PYTHON can make virtual environments and that C extensions can be compiled for it;
-# with "test", also that PostgreSQL and Redis are there, which the tests start for themselves.
+# with "test", also that PostgreSQL, Redis and nginx are there, which the tests start for themselves.
 # As root on Debian or Ubuntu it installs what is missing; elsewhere it says what to install.
 set -euo pipefail
 
@@ -29,6 +29,7 @@ if [ "$wanted" = test ]; then
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null \
         || missing+=(postgresql)
     command -v redis-server >/dev/null || missing+=(redis-server)
+    PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
@@ -46,7 +47,10 @@ let_no_service_start() {
 leave_no_service_enabled() {
     command -v systemctl >/dev/null || return 0
     for service in "$@"; do
-        case $service in postgresql | redis-server) systemctl disable --quiet "$service" || true ;; esac
+        case $service in
+        postgresql | redis-server) systemctl disable --quiet "$service" || true ;;
+        nginx-light) systemctl disable --quiet nginx || true ;;
+        esac
     done
 }
 

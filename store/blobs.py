@@ -1,16 +1,19 @@
-"""Blobs: bytes under their SHA-256 in a local folder. Never changed, never trusted by name.
+"""Blobs: bytes under their SHA-256, in a folder or in a bucket. Never changed, never trusted by
+name.
 
-    ROOT/blobs/3f/3f9a…    one blob, read-only
     ROOT/staging/XXXXXXXX  a folder of one running publication, locked while its process lives
+    ROOT/blobs/3f/3f9a…    one blob, read-only, where the blobs are in no bucket
 
-A blob is written in `staging`, synced, and renamed: under its final name it is whole or absent,
-whatever happens to the process or the machine.
+A blob is written in `staging`, synced, and moved to its shelf, which keeps it whole or not at all.
+Staging is local always: a verifier needs a file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,18 +21,12 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from store.digest import Sha256, copy_hashing
-from store.disk import disk_trouble, locked_folder, sweep, sync_folder
+from store.disk import disk_trouble, locked_folder, sweep
 from store.errors import StoreError
+from store.folder_shelf import FolderShelf, own_shelf
+from store.shelf import Blob, Kept, Shelf, damaged, missing
 
 _READ_ONLY: Final = 0o444
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """The digest and the size in bytes of what is kept."""
-
-    sha256: Sha256
-    size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +38,21 @@ class Staged:
 
 
 class Blobs:
-    """The blobs under one folder. Every method raises StoreError when the disk does not do it."""
+    """The blobs of the store in `root`. Every method raises StoreError for trouble with the disk
+    or the bucket.
 
-    def __init__(self, root: Path) -> None:
-        self._blobs = root / "blobs"
+    `shelf` is where they are kept; without one, in a folder of `root`.
+    """
+
+    def __init__(self, root: Path, shelf: Shelf | None = None) -> None:
+        self._shelf: Shelf = shelf or own_shelf(root)
         self._staging = root / "staging"
 
     def prepare(self) -> None:
         """Make the folders, and remove what publications of dead processes left behind."""
-        with disk_trouble("make", self._blobs):
-            self._blobs.mkdir(exist_ok=True)
+        with disk_trouble("make", self._staging):
             self._staging.mkdir(exist_ok=True)
+        self._shelf.prepare()
         sweep(self._staging)
 
     def put(self, source: BinaryIO) -> Blob:
@@ -89,43 +90,83 @@ class Blobs:
 
     def adopt(self, staged: Staged) -> Blob:
         """Make the staged bytes a blob. When the store has them already, nothing changes."""
-        final = self._place(staged.blob.sha256)
-        with disk_trouble("write to", self._blobs):
-            if not self._has(final, staged.blob):
-                _make_folder(final.parent)
-                staged.path.rename(final)
-                sync_folder(final.parent)
+        self._shelf.keep(staged.path, staged.blob)
         return staged.blob
 
+    @property
+    def local(self) -> bool:
+        """Whether each blob is a file of this machine."""
+        return isinstance(self._shelf, FolderShelf)
+
     def path(self, digest: Sha256) -> Path:
-        """The file that holds the blob. Raises StoreError when it is missing."""
-        place = self._place(digest)
-        if not place.is_file():
-            raise StoreError(f"the blob {digest} is missing", hint="restore it from a backup")
+        """The file that holds the blob. Raises StoreError when it is missing, or in a bucket."""
+        place = self._shelf.file(digest)
+        if place is None or not place.is_file():
+            raise missing(digest)
         return place
+
+    def size(self, digest: Sha256) -> int:
+        """The size of the blob in bytes. Raises StoreError when it is missing."""
+        size = self._shelf.size(digest)
+        if size is None:
+            raise missing(digest)
+        return size
+
+    def read(self, digest: Sha256) -> bytes:
+        """The bytes of a blob that is known to be small, such as metadata; their digest holds."""
+        return b"".join(self.stream(digest))
+
+    def stream(self, digest: Sha256) -> Iterator[bytes]:
+        """The bytes of the blob in pieces; the last one comes only once the digest holds."""
+        return self._held(digest, self.size(digest))
+
+    def _held(self, digest: Sha256, size: int) -> Iterator[bytes]:
+        seen, held = hashlib.sha256(), b""
+        for piece in self._shelf.read(digest, 0, size - 1):
+            if held:
+                yield held
+            seen.update(piece)
+            held = piece
+        if seen.hexdigest() != digest:
+            raise damaged(digest)
+        yield held
+
+    def part(self, digest: Sha256, first: int, last: int) -> Iterator[bytes]:
+        """The bytes from `first` to `last`, in pieces. A part cannot be held against the digest."""
+        return self._shelf.read(digest, first, last)
+
+    def place(self, digest: Sha256, path: Path) -> None:
+        """Let the new file `path` have the bytes of the blob.
+
+        A hard link where the file system allows one, else a copy; from a bucket, its digest held.
+        """
+        if self.local:
+            _link_or_copy(self.path(digest), path)
+            return
+        with disk_trouble("write to", path.parent), path.open("xb") as file:
+            file.writelines(self.stream(digest))
+
+    @contextmanager
+    def opened(self, digest: Sha256) -> Iterator[BinaryIO]:
+        """The blob as a file to read; from a bucket, a copy whose digest holds."""
+        with locked_folder(self._staging) as folder:
+            self.place(digest, folder / "blob")
+            with _opened(folder / "blob") as file:
+                yield file
+
+    def link(self, digest: Sha256, method: str, seconds: int) -> str:
+        """A URL that gives the blob in a bucket to anyone who asks with `method` for `seconds`."""
+        link = self._shelf.link(digest, method, seconds)
+        assert link is not None, "blobs in a folder have no address of their own"
+        return link
 
     def remove(self, digest: Sha256) -> None:
         """Remove the blob. Only for one that no row names."""
-        with disk_trouble("write to", self._blobs):
-            self._place(digest).unlink(missing_ok=True)
+        self._shelf.remove(digest)
 
-    def read(self, digest: Sha256) -> bytes:
-        """The bytes of a blob that is known to be small, such as metadata."""
-        with disk_trouble("read", self._blobs):
-            return self.path(digest).read_bytes()
-
-    def _place(self, digest: Sha256) -> Path:
-        return self._blobs / digest[:2] / digest
-
-    def _has(self, final: Path, blob: Blob) -> bool:
-        if not final.exists():
-            return False
-        if final.stat().st_size != blob.size:
-            raise StoreError(
-                f"the blob {blob.sha256} is damaged: it is not {blob.size} bytes long",
-                hint="move it away and publish again, and check the disk",
-            )
-        return True
+    def each(self) -> Iterator[Kept]:
+        """Every blob with its size and age, in no order."""
+        return self._shelf.each()
 
 
 def _copy_synced(source: BinaryIO, path: Path) -> Blob:
@@ -137,10 +178,11 @@ def _copy_synced(source: BinaryIO, path: Path) -> Blob:
     return Blob(sha256=digest, size=size)
 
 
-def _make_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+def _link_or_copy(blob: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(blob)
+    except OSError:
+        shutil.copyfile(blob, path)
 
 
 @contextmanager

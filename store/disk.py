@@ -40,6 +40,18 @@ def locked_folder(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the same block for the same folder; they wait."""
+    with disk_trouble("lock", folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def sweep(parent: Path) -> None:
     """Remove the folders in `parent` whose process is gone."""
     with disk_trouble("write to", parent), _descriptor(parent) as descriptor:

@@ -72,6 +72,14 @@ class StoreError(WheelfarmError):
     code = "store-trouble"
 
 
+class BlobsUnreachableError(StoreError):
+    """The bucket that holds the blobs does not answer; the same call may work later."""
+
+    code = "blobs-unreachable"
+    http_status = 503
+    transient = True
+
+
 class StoreUnreachableError(StoreError):
     """The server of the catalogue is away, refuses the login, or is too busy to answer now."""
 
@@ -81,7 +89,7 @@ class StoreUnreachableError(StoreError):
 
 
 class NotAStoreError(UsageError):
-    """The folder or database given as a store is not one, or a newer wheelfarm made it."""
+    """The folder, database or bucket given as a store's is not, or a newer wheelfarm made it."""
 
     code = "not-a-store"
 

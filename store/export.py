@@ -25,6 +25,7 @@ from typing import Final
 from store import pages
 from store.blobs import Blobs
 from store.channel import Channel
+from store.digest import Sha256
 from store.disk import disk_trouble
 from store.errors import MalformedError, PolicyError, UnknownIndexError
 from store.fields import read_object
@@ -84,8 +85,8 @@ def _write_new(
 def _write(blobs: Blobs, releases: Sequence[Release], marker: dict[str, str], folder: Path) -> None:
     _put_text(folder / _MARKER, json.dumps(marker) + "\n")
     for release in releases:
-        _put_blob(blobs.path(release.sha256), folder / release.filename)
-        _put_blob(blobs.path(release.metadata_sha256), folder / f"{release.filename}.metadata")
+        _put_blob(blobs, release.sha256, folder / release.filename)
+        _put_blob(blobs, release.metadata_sha256, folder / f"{release.filename}.metadata")
     for project in _projects(releases):
         own = [release for release in releases if release.name == project]
         _put_text(folder / "simple" / project / _PAGE, pages.project_html(project, own, "../../"))
@@ -110,13 +111,9 @@ def _projects(releases: Sequence[Release]) -> list[str]:
     return sorted({release.name for release in releases})
 
 
-def _put_blob(blob: Path, place: Path) -> None:
-    """A hard link where the file system allows one, else a copy; under its name at once."""
+def _put_blob(blobs: Blobs, digest: Sha256, place: Path) -> None:
     with _temporary(place) as temporary:
-        try:
-            temporary.hardlink_to(blob)
-        except OSError:
-            shutil.copyfile(blob, temporary)
+        blobs.place(digest, temporary)
 
 
 def _put_text(place: Path, text: str) -> None:

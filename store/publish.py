@@ -12,16 +12,17 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from sqlalchemy import Connection
 
 from store import catalogue
-from store.blobs import Blob, Blobs, Staged
+from store.blobs import Blobs, Staged
 from store.catalogue import Catalogue
 from store.channel import Channel, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
 from store.errors import MalformedError, NameTakenError, NotProvenError, StoreError
 from store.fingerprint import Fingerprint, fingerprint_of
-from store.folder import make_ready, open_catalogue
+from store.folder import open_parts
 from store.provenance import Provenance
 from store.release import Release, Widening, WideningReason
+from store.shelf import Blob
 from store.target import Target
 from store.verdict import VerifiedWheel
 from store.widening import check_serves, prove
@@ -77,30 +78,30 @@ class Store:
         path: Path,
         *,
         database: str | None = None,
+        blobs: str | None = None,
         verifier: Verifier | None = None,
         create: bool = True,
     ) -> Store:
         """The store in the folder `path`, its tables brought up to date.
 
-        Its catalogue is in the folder, or in PostgreSQL where `database` is a URL. A new store
-        when the folder is empty or absent and `create` is set. Without a verifier it serves and
-        explains, and takes nothing. Raises NotAStoreError for a folder of something else or a
-        database of another store, UsageError for what is no URL, StoreError for trouble with
-        disk or server.
+        Its catalogue and its blobs are in the folder; in PostgreSQL where `database`, and in a
+        bucket where `blobs` is a URL. A new store when the folder is empty or absent and `create`
+        is set. Without a verifier it serves and explains, and takes nothing. Raises
+        NotAStoreError for a folder of something else, and a database or bucket of another store;
+        UsageError for what is no URL; StoreError for trouble with disk, server or bucket.
         """
-        opened = open_catalogue(path, database, create=create)
+        parts = open_parts(path, database, blobs, create=create)
+        kept = Blobs(path, parts.shelf)
         try:
-            blobs = Blobs(path)
-            blobs.prepare()
-            make_ready(path, opened)
+            kept.prepare()
         except BaseException:
-            opened.close()
+            parts.database.close()
             raise
         return cls(
             root=path,
-            blobs=blobs,
-            catalogue=Catalogue(opened),
-            database=opened,
+            blobs=kept,
+            catalogue=Catalogue(parts.database),
+            database=parts.database,
             verifier=verifier,
         )
 

@@ -321,7 +321,7 @@ failures: Final = Table(
     Column("expires_at", UtcTime, nullable=False),
 )
 
-# At most one row: which store's folder this catalogue belongs to. See `store/folder.py`.
+# At most one row: which store this catalogue belongs to. See `store/folder.py`.
 identity: Final = Table(
     "identity",
     metadata,

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import importlib.resources
 import logging
-import re
-from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -29,11 +27,12 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from store import pages
 from store.channel import RELEASE, Channel, parse_channel
+from store.delivery import Asked, Delivery, has_already
 from store.digest import Sha256, sha256_of
 from store.environment import MAX_PROBE_JSON, parse_environment
 from store.errors import (
@@ -55,13 +54,11 @@ from store.resolve import resolve
 from store.user_agent import mismatches
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
-_FOREVER: Final = "public, max-age=31536000, immutable"
 _ASK_AGAIN: Final = "no-cache"
 _BODY_SECONDS: Final = 10
 _FILES_FROM_PROJECT: Final = "../../files/"
 _FILES_FROM_LINKS: Final = "../files/"
 _METADATA: Final = ".metadata"
-_ONE_RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 
 
 class _ChannelInPath(Convertor[str]):
@@ -79,8 +76,8 @@ class _ChannelInPath(Convertor[str]):
 register_url_convertor("channel", _ChannelInPath())
 
 
-def create_app(store: Store) -> Starlette:
-    """The application that serves `store`."""
+def create_app(store: Store, delivery: Delivery = Delivery()) -> Starlette:  # noqa: B008  # frozen
+    """The application that serves `store`, its files as `delivery` says."""
     app = Starlette(
         routes=_routes(),
         middleware=[Middleware(Guard)],
@@ -92,6 +89,7 @@ def create_app(store: Store) -> Starlette:
     )
     app.router.redirect_slashes = False
     app.state.store = store
+    app.state.delivery = delivery
     return app
 
 
@@ -171,8 +169,21 @@ def _file(request: Request) -> Response:
     filename = request.path_params["filename"]
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
-        return _blob(request, release.metadata_sha256, "text/plain; charset=utf-8")
-    return _blob(request, release.sha256, "application/octet-stream")
+        return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
+    return _deliver(request, release.sha256, "application/octet-stream")
+
+
+def _deliver(request: Request, digest: Sha256, media: str) -> Response:
+    delivery = request.app.state.delivery
+    assert isinstance(delivery, Delivery)
+    asked = Asked(
+        request=request,
+        blobs=_store(request).blobs,
+        digest=digest,
+        media=media,
+        headers=_mismatch(request),
+    )
+    return delivery.answer(asked)
 
 
 def _provenance(request: Request) -> Response:
@@ -240,42 +251,9 @@ def _page(request: Request, text: str, media: str) -> Response:
         "vary": "Accept",
         **_mismatch(request),
     }
-    if _has_already(request, headers["etag"]):
+    if has_already(request, headers["etag"]):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type=media, headers=headers)
-
-
-def _blob(request: Request, digest: Sha256, media: str) -> Response:
-    headers = {"etag": f'"{digest}"', "cache-control": _FOREVER, **_mismatch(request)}
-    if _has_already(request, headers["etag"]):
-        return Response(status_code=304, headers=headers)
-    path = _store(request).blobs.path(digest)
-    _check_range(request, path)
-    return FileResponse(path, media_type=media, headers=headers)
-
-
-def _has_already(request: Request, etag: str) -> bool:
-    """Whether If-None-Match names `etag`, weakly compared (RFC 9110, section 13.1.2)."""
-    named = request.headers.get("if-none-match", "")
-    return named.strip() == "*" or etag in re.findall(r'(?:W/)?("[^"]*")', named)
-
-
-def _check_range(request: Request, path: Path) -> None:
-    """Leave one sound range to the response; ignore what is none (RFC 9110, section 14.2).
-
-    Raises RangeError when the range begins after the end of the file.
-    """
-    found = _ONE_RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    first, last, suffix = found.groups() if found else (None, None, None)
-    if found is None or (first and last and int(last) < int(first)):
-        kept = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
-        request.scope["headers"] = kept
-        return
-    size = path.stat().st_size
-    if suffix is not None and int(suffix) == 0:
-        raise RangeError(size)
-    if first is not None and int(first) >= size:
-        raise RangeError(size)
 
 
 def _mismatch(request: Request) -> dict[str, str]:

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import settings
 
 from tests.services import new_database, postgresql, redis_server, redis_url
+from tests.store.buckets import bucket, s3_endpoint
 
-__all__ = ["new_database", "postgresql", "redis_server", "redis_url"]
+__all__ = ["bucket", "new_database", "postgresql", "redis_server", "redis_url", "s3_endpoint"]
 
 # The same examples every time: what a change breaks is then the change's doing. Other ones are for
 # `HYPOTHESIS_PROFILE=explore`.

@@ -79,7 +79,12 @@ def run_job(job: Job) -> Ended:
     """
     started = time.monotonic()
     settings = job.settings
-    store = Store.open(settings.store, database=settings.database, verifier=_Verifier(job))
+    store = Store.open(
+        settings.store,
+        database=settings.database,
+        blobs=settings.blobs,
+        verifier=_Verifier(job),
+    )
     scratch = scratch_of(settings.cache)
     try:
         with disk_trouble("build in", scratch), locked_folder(scratch) as workspace:

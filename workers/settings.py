@@ -8,6 +8,7 @@ that is silently ignored builds the wrong thing.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -21,6 +22,11 @@ from workers.errors import SettingsError
 
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
+_AT_THE_TOP: Final = {
+    "accel-prefix", "blob-redirects", "blobs", "cache", "database", "epoch", "farm", "index-url",
+    "recipes", "store", "targets", "worker",
+}  # fmt: skip
+_LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
 
 _MEMORY: Final = "memory-class"
 
@@ -78,13 +84,17 @@ class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
     `database` None means that the catalogue is in the store's folder, else it is the URL of a
-    PostgreSQL database. `cache` holds what can be made again: sdists, toolchains, logs of failed
-    builds, scratch.
+    PostgreSQL database. `blobs` None means the bucket that the store has already, or its own
+    folder. `cache` holds what can be made again: sdists, toolchains, logs of failed builds,
+    scratch.
     """
 
     store: Path
     cache: Path
     database: str | None = field(default=None, repr=False)  # it may hold a password
+    blobs: str | None = None
+    blob_redirects: bool = False
+    accel_prefix: str | None = None
     index_url: str | None = None
     targets: Mapping[str, NamedTarget] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
@@ -104,14 +114,15 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
     Raises SettingsError, with the path of the key (``targets.mac.spec``), for what is wrong.
     """
     table = _read(file) if file else (_read(Path(FILE_NAME)) if Path(FILE_NAME).exists() else {})
-    known = {"store", "cache", "database", "index-url", "epoch", "targets", "recipes"}
-    known |= {"farm", "worker"}
-    _refuse_unknown(table, known, "")
+    _refuse_unknown(table, _AT_THE_TOP, "")
     folder = (file or Path(FILE_NAME)).parent
     return Settings(
         store=(store or _store_from(table, folder)).absolute(),
         cache=_cache(table, folder).absolute(),
         database=os.environ.get("WHEELFARM_DATABASE") or _optional(table, "database", str, ""),
+        blobs=os.environ.get("WHEELFARM_BLOBS") or _optional(table, "blobs", str, ""),
+        blob_redirects=_flag(table, "blob-redirects"),
+        accel_prefix=_accel_prefix(table),
         index_url=index_from_environment() or _optional(table, "index-url", str, ""),
         targets=_tables(table, "targets", lambda row, path: _named_target(row, path, folder)),
         recipes={
@@ -146,6 +157,20 @@ def _cache(table: Mapping[str, object], folder: Path) -> Path:
     if written := _optional(table, "cache", str, ""):
         return folder / written
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wheelfarm"
+
+
+def _accel_prefix(table: Mapping[str, object]) -> str | None:
+    prefix = _optional(table, "accel-prefix", str, "")
+    if prefix is not None and not _LOCATION.fullmatch(prefix):
+        raise SettingsError("must be the path of a location, as in /_blobs", path="accel-prefix")
+    return prefix
+
+
+def _flag(table: Mapping[str, object], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise SettingsError("must be true or false", path=key)
+    return value
 
 
 def _named_target(row: Mapping[str, object], path: str, folder: Path) -> NamedTarget:

@@ -12,7 +12,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("STORE", "CACHE", "DATABASE", "INDEX_URL"):
+    for name in ("STORE", "CACHE", "DATABASE", "BLOBS", "INDEX_URL"):
         monkeypatch.delenv(f"WHEELFARM_{name}", raising=False)
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -41,6 +41,14 @@ def test_the_cache_is_the_environment_then_the_file_then_the_users_own(
     assert load_settings().cache == tmp_path / "here"
     monkeypatch.setenv("WHEELFARM_CACHE", str(tmp_path / "env"))
     assert load_settings().cache == tmp_path / "env"
+
+
+def test_the_blobs_are_the_environment_then_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().blobs is None
+    Path("wheelfarm.toml").write_text('blobs = "s3://wheat/file"')
+    assert load_settings().blobs == "s3://wheat/file"
+    monkeypatch.setenv("WHEELFARM_BLOBS", "s3://wheat/env")
+    assert load_settings().blobs == "s3://wheat/env"
 
 
 def test_the_database_is_the_environment_then_the_file_and_is_never_shown(
@@ -119,6 +127,19 @@ def test_a_named_file_must_exist() -> None:
 
 def test_every_key_is_documented() -> None:
     text = DOCUMENT.read_text()
-    keys = ["store", "cache", "database", "index-url", "epoch", "spec", "python", "headers", "sdk"]
+    keys = [
+        "store",
+        "cache",
+        "database",
+        "blobs",
+        "blob-redirects",
+        "accel-prefix",
+        "index-url",
+        "epoch",
+        "spec",
+        "python",
+        "headers",
+        "sdk",
+    ]
     keys += [each.name.replace("_", "-") for each in fields(Recipe)]
     assert [key for key in keys if f"`{key}`" not in text] == []

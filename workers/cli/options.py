@@ -30,4 +30,6 @@ def jobs_option(what: str) -> Callable[[F], F]:
 def open_store(folder: Path | None) -> Store:
     """The store that is set, or the one in `folder`, to be read. Raises what `Store.open` does."""
     settings = load_settings(store=folder)
-    return Store.open(settings.store, database=settings.database, create=False)
+    return Store.open(
+        settings.store, database=settings.database, blobs=settings.blobs, create=False
+    )

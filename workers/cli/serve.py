@@ -10,10 +10,14 @@ from typing import Final
 import click
 import uvicorn
 
+from store.delivery import Delivery
 from store.errors import UsageError
+from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
 from workers.cli.options import open_store
+from workers.errors import SettingsError
+from workers.settings import Settings, load_settings
 
 _BACKLOG: Final = 512
 _MOST_REQUESTS: Final = 256
@@ -42,11 +46,12 @@ def command(folder: Path | None, host: str, port: int, root_path: str) -> None:
     Each channel and fingerprint is an index: /release/FINGERPRINT/simple/.
     """
     store = open_store(folder)
+    delivery = delivery_of(store, load_settings())
     listener = _listen(host, port)
     click.echo(_url(host, listener.getsockname()[1]))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     config = uvicorn.Config(
-        create_app(store),
+        create_app(store, delivery),
         http="h11",
         ws="none",
         log_config=None,
@@ -56,6 +61,15 @@ def command(folder: Path | None, host: str, port: int, root_path: str) -> None:
     )
     uvicorn.Server(config).run(sockets=[listener])
     store.close()
+
+
+def delivery_of(store: Store, settings: Settings) -> Delivery:
+    """How files are sent. Raises SettingsError for a way that the store's blobs cannot go."""
+    if settings.blob_redirects and store.blobs.local:
+        raise SettingsError("needs blobs in a bucket", path="blob-redirects")
+    if settings.accel_prefix and not store.blobs.local:
+        raise SettingsError("needs blobs in the store's folder", path="accel-prefix")
+    return Delivery(redirects=settings.blob_redirects, accel_prefix=settings.accel_prefix)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -36,7 +36,7 @@ def open_farm(settings: Settings, poker: Poker = SILENT) -> Iterator[Farm]:
 
     Raises StoreError, NotAStoreError.
     """
-    store = Store.open(settings.store, database=settings.database)
+    store = Store.open(settings.store, database=settings.database, blobs=settings.blobs)
     try:
         yield farm_over(store, settings, poker)
     finally:

@@ -242,7 +242,7 @@ class Station:
         source, cache = claim.work.source, self._farm.settings.cache
         sdist = find_by_digest(source, cache)
         if sdist is None:
-            with self._farm.store.blobs.path(source.sha256).open("rb") as blob:
+            with self._farm.store.blobs.opened(source.sha256) as blob:
                 sdist = copy_by_digest(source, blob, cache)
         return Job(
             claim=claim, sdist=sdist, target=target, stamp=stamp, settings=self._farm.settings
