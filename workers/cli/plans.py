@@ -28,8 +28,6 @@ def show_plan(items: Sequence[Forecast], *, as_json: bool) -> int:
     else:
         rows = ((_WORDS[each.fate], each.label, each.target, each.why or "") for each in items)
         show_table(("", "package", "target", "why"), rows)
-        counts = Counter(each.fate for each in items)
-        click.echo(
-            ", ".join(f"{counts[fate]} {text}" for fate, text in _WORDS.items() if counts[fate])
-        )
+        counts = Counter(_WORDS[each.fate] for each in items)
+        click.echo(", ".join(f"{count} {text}" for text, count in counts.items()))
     return REFUSED if any(each.fate in {"fail", "nobody"} for each in items) else DONE
