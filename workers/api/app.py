@@ -57,6 +57,7 @@ def create_api(desk: FarmDesk) -> FastAPI:
         redirect_slashes=False,
         middleware=[Middleware(BoundedBody)],
     )
+    api.openapi_version = "3.2.0"  # the first that describes streams of events
     for kind, answer in _ANSWERS.items():
         api.add_exception_handler(kind, answer)
     api.include_router(router)

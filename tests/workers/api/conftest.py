@@ -19,3 +19,12 @@ def place(tmp_path: Path) -> Iterator[Place]:
     if made.server is not None:
         made.stop_server()
     assert "Traceback" not in (tmp_path / "server.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The same, for all tests of a module that leave it as it was."""
+    made = Place(tmp_path_factory.mktemp("served"))
+    made.serve()
+    yield made
+    made.stop_server()
