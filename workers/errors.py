@@ -94,3 +94,9 @@ class UnknownJobError(NotFoundError):
     """The farm has no job, submission or worker of that name."""
 
     code = "unknown-job"
+
+
+class FarmRefusedError(UsageError):
+    """A farm's server refused what was asked of it; its own code stands behind the sentence."""
+
+    code = "farm-refused"

@@ -20,6 +20,7 @@ from store.fingerprint import Fingerprint
 from store.publish import Store
 from store.release import Release
 from store.verdict import Judgement, VerifiedWheel
+from workers.farm.farm import store_of
 from workers.farm.jobs import Claim, fence
 from workers.farm.live_log import LiveLog
 from workers.farm.stamp import check_unchanged
@@ -79,12 +80,7 @@ def run_job(job: Job) -> Ended:
     """
     started = time.monotonic()
     settings = job.settings
-    store = Store.open(
-        settings.store,
-        database=settings.database,
-        blobs=settings.blobs,
-        verifier=_Verifier(job),
-    )
+    store = store_of(settings, verifier=_Verifier(job))
     scratch = scratch_of(settings.cache)
     try:
         with disk_trouble("build in", scratch), locked_folder(scratch) as workspace:

@@ -126,11 +126,14 @@ def show_end(console: Console, outcomes: Sequence[Outcome]) -> None:
                 console.print(line, soft_wrap=True)
 
 
-def show_how_to_install(console: Console, outcomes: Sequence[Outcome]) -> None:
-    """What to type next, for each channel that got something, by a server or by a folder."""
+def show_how_to_install(
+    console: Console, outcomes: Sequence[Outcome], server: str | None = None
+) -> None:
+    """What to type next, for each channel that got something: from `server`, or from one's own."""
+    start, where = ("", f" --server {server}") if server else ("wheelfarm serve & ", "")
     for channel in sorted({each.channel for each in outcomes if each.filename}):
-        option = "" if channel == RELEASE else f" --channel {channel}"
-        line = f'wheelfarm serve & pip install --index-url "$(wheelfarm index-url{option})" NAME'
+        option = where if channel == RELEASE else f"{where} --channel {channel}"
+        line = f'{start}pip install --index-url "$(wheelfarm index-url{option})" NAME'
         console.print(Text(f"to install from {channel}: {line}"), soft_wrap=True)
 
 

@@ -42,10 +42,11 @@ class WantedRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedFile:
-    """One sdist file on this machine."""
+    """One sdist file on this machine; `location` is where it lay for whoever sent it here."""
 
     path: Path
     place: str = field(default="command line", compare=False)
+    location: str | None = field(default=None, compare=False)
 
 
 Wanted = WantedRelease | WantedFile

@@ -7,16 +7,17 @@ does only what this run asked for. What another run on the machine builds alread
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from builder.stages import Sdist
-from store.errors import StoreError
 from workers.farm.abilities import Abilities, abilities_of, facts_of
+from workers.farm.answers import Forecast
 from workers.farm.farm import Farm, open_farm
 from workers.farm.follow import follow
+from workers.farm.forecast import forecasts
+from workers.farm.planning import kept_alive
 from workers.farm.poke import Bell
 from workers.farm.station import Shift, Station
 from workers.matrix import Watcher
@@ -53,12 +54,22 @@ def run(
             station.stop()
 
 
+def forecast(
+    call: Call, targets: tuple[BuildTarget, ...], settings: Settings
+) -> Iterator[Forecast]:
+    """What `run` would do, item by item; nothing is built. Raises what `run` raises."""
+    abilities = abilities_of(targets, settings.cache)
+    with open_farm(settings) as farm:
+        for items in _planner(farm, abilities).plan(call):
+            yield from forecasts(items, lambda _queue, _order: None)
+
+
 @contextmanager
 def _submission(farm: Farm, call: Call, abilities: Abilities) -> Iterator[str]:
     """A planned submission of this run's own; cancelled when the run does not come to its end."""
     submissions = farm.submissions
     submission = submissions.create(call.submitter, {"local": True}, planner=_ME)
-    with _kept_alive(farm, submission):
+    with kept_alive(farm, submission, _ME):
         try:
             _plan(farm, submission, call, abilities)
             yield submission
@@ -89,22 +100,3 @@ def _planner(farm: Farm, abilities: Abilities) -> Planner:
         toolchains=lambda _: known,
         keep=keep,
     )
-
-
-@contextmanager
-def _kept_alive(farm: Farm, submission: str) -> Iterator[None]:
-    """Renew the run's lease on its submission for as long as the ``with`` block lasts."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(farm.settings.farm.lease_seconds / 4):
-            with suppress(StoreError):  # the next beat may come through
-                farm.submissions.beat(submission, _ME)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

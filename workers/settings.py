@@ -54,9 +54,11 @@ class FarmRules:
 
     Times are in whole seconds: how long a lease lasts without a heartbeat, how long a failure is
     remembered, how long a job waits for a worker that can do it. `broker` is the URL of the Redis
-    that carries the pokes, None where workers just look.
+    that carries the pokes, None where workers just look. `url` is where the farm's server is, for
+    those who submit to it; None builds on this machine.
     """
 
+    url: str | None = None
     broker: str | None = None
     lease_seconds: int = 60
     failure_ttl_seconds: int = 24 * 3600
@@ -195,8 +197,9 @@ def _memory_class(row: Mapping[str, object], path: str) -> int:
 
 def _farm_rules(table: Mapping[str, object]) -> FarmRules:
     rules = _record(FarmRules(), _optional(table, "farm", dict, "") or {}, "farm")
-    broker = os.environ.get("WHEELFARM_BROKER")
-    return replace(rules, broker=broker) if broker else rules
+    broker = os.environ.get("WHEELFARM_BROKER") or rules.broker
+    url = os.environ.get("WHEELFARM_FARM") or rules.url
+    return replace(rules, broker=broker, url=url)
 
 
 def _record(default: R, row: Mapping[str, object], path: str) -> R:

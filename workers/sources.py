@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -34,7 +35,7 @@ def acquire(wanted: Wanted, settings: Settings) -> Sdist:
     sdists = settings.cache / "sdists"
     if isinstance(wanted, WantedFile):
         digest = sha256_of_file(wanted.path) if wanted.path.is_file() else "none"
-        return local_sdist(wanted.path, sdists / digest)
+        return _from(wanted, local_sdist(wanted.path, sdists / digest))
     if cached := _cached(wanted, sdists, settings.index_url):
         return cached
     found = find_sdist(wanted.name, wanted.version, wanted.hashes, settings.index_url)
@@ -74,8 +75,21 @@ def copy_by_digest(source: Source, blob: BinaryIO, cache: Path) -> Sdist:
     return Sdist(source=source, path=place)
 
 
+def place_of(sha256: Sha256, filename: str, cache: Path) -> Path:
+    """Where the sdist of that digest and file name lies in the cache, if it does."""
+    return cache / "sdists" / sha256 / filename
+
+
 def _place(source: Source, cache: Path) -> Path:
-    return cache / "sdists" / source.sha256 / source.filename
+    return place_of(source.sha256, source.filename, cache)
+
+
+def _from(wanted: WantedFile, sdist: Sdist) -> Sdist:
+    """The sdist with the origin that its file has for whoever asked for it."""
+    if wanted.location is None:
+        return sdist
+    origin = replace(sdist.source.origin, location=wanted.location)
+    return replace(sdist, source=replace(sdist.source, origin=origin))
 
 
 def channel_for(source: Source) -> Channel:

@@ -57,8 +57,26 @@ def resolve_target(word: str, settings: Settings) -> BuildTarget:
         return _native(word, Path(rest) if rest else Path(sys.executable))
     if kind.startswith("macos-"):
         return _macos(word, named, settings.cache)
+    raise _no_such_target(word, settings)
+
+
+def resolve_identity(word: str, settings: Settings) -> Target:
+    """The target that `word` means, for a farm to build for: no toolchain is needed here.
+
+    Raises TargetSpecError, MalformedError, InterpreterError as `resolve_target` does.
+    """
+    named = settings.targets.get(word, NamedTarget(spec=word))
+    kind, _, rest = named.spec.partition(":")
+    if kind == "native":
+        return measure(Path(rest) if rest else Path(sys.executable)).target()
+    if kind.startswith("macos-"):
+        return parse_macos_target(named.spec)
+    raise _no_such_target(word, settings)
+
+
+def _no_such_target(word: str, settings: Settings) -> TargetSpecError:
     known = ", ".join(sorted(settings.targets)) or "none"
-    raise TargetSpecError(f"no such target: {word[:80]!r}", hint=f"{_FORMS} (of yours: {known})")
+    return TargetSpecError(f"no such target: {word[:80]!r}", hint=f"{_FORMS} (of yours: {known})")
 
 
 def _native(name: str, python: Path) -> BuildTarget:

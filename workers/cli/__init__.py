@@ -13,14 +13,21 @@ from store.errors import WheelfarmError
 from workers.errors import SystemTroubleError
 
 COMMANDS: Final = {
+    "attach": "Follow a submission to a farm again.",
     "build": "Build sdists into verified wheels for one or more targets.",
+    "cancel": "Cancel a submission or a job of a farm.",
     "explain": "Say where a wheel comes from, what was found in it, and whom it serves.",
     "export": "Write one fingerprint's wheels to a folder for --find-links or nginx.",
     "fingerprint": "Measure an interpreter and print its fingerprint; compare two.",
     "index-url": "Print the index URL for the environment of an interpreter.",
-    "serve": "Serve the store to pip, uv and other installers.",
+    "jobs": "List the jobs of a farm.",
+    "log": "Print the log of a job, or follow it.",
+    "retry": "Try failed or cancelled jobs again.",
+    "serve": "Serve the store to installers, and the farm to its clients.",
     "verify": "Hold a wheel's tags against its bytes.",
+    "why": "Say why a job is not running.",
     "worker": "Take the jobs of a farm that this machine can do.",
+    "workers": "List the workers of a farm, drain or readmit one.",
 }
 """Command name -> its one-line help. Its code is `workers/cli/NAME.py`, as `command`."""
 

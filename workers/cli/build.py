@@ -1,33 +1,34 @@
-"""`wheelfarm build`: sdists in, verified wheels in the store."""
+"""`wheelfarm build`: sdists in, verified wheels in the store, here or on a farm."""
 
 from __future__ import annotations
 
 import dataclasses
 import getpass
-import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from store.channel import parse_channel
 from store.errors import UsageError
+from workers.cli.asking import remote_desk
+from workers.cli.following import follow, quietly, visibly
 from workers.cli.options import jobs_option
-from workers.matrix import Silent, Watcher, show_end, show_how_to_install, watch
+from workers.cli.plans import show_plan
+from workers.cli.result_files import ResultFiles, result_options
+from workers.farm.attend import put_into_words
+from workers.matrix import Watcher
 from workers.outcome import Outcome, exit_status
 from workers.plan import Call, WantedTarget
 from workers.requirements import read_wanted
-from workers.run import run
-from workers.settings import load_settings
-from workers.targets import resolve_target
+from workers.run import forecast, run
+from workers.settings import Settings, load_settings
+from workers.targets import BuildTarget, resolve_identity, resolve_target
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
-
-Build = Callable[[Watcher], list[Outcome]]
 
 
 @click.command(short_help="Build sdists into verified wheels for one or more targets.")
@@ -58,6 +59,23 @@ Build = Callable[[Watcher], list[Outcome]]
 )
 @click.option("--refresh", is_flag=True, help="Resolve build requirements afresh.")
 @click.option("--retry", is_flag=True, help="Build also what is remembered to have failed.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what would be built and what cannot be; build nothing."
+)
+@click.option(
+    "--farm",
+    "farm_url",
+    metavar="URL",
+    help="Submit to the farm of this server and follow it, instead of building here.",
+)
+@click.option(
+    "--priority",
+    type=click.IntRange(-1000, 1000),
+    default=0,
+    show_default=True,
+    help="Higher is sooner, on a farm.",
+)
+@result_options
 @jobs_option("builds run")
 @click.option(
     "--index-url", metavar="URL", help="The simple index of sdists and build requirements."
@@ -73,6 +91,11 @@ def command(
     channel: str | None,
     refresh: bool,
     retry: bool,
+    dry_run: bool,
+    farm_url: str | None,
+    priority: int,
+    junit: Path | None,
+    summary: Path | None,
     jobs: int,
     index_url: str | None,
     settings_file: Path | None,
@@ -81,29 +104,40 @@ def command(
 ) -> int:
     """Build sdists into verified wheels, for every target, and publish them in the store.
 
-    What the store has already is a hit and is not built. Exit status: 0 everything is in the
-    store; 1 something was refused or could not be built; 2 wrong usage; 3 trouble with the farm.
+    What the store has already is a hit and is not built. With --farm (or farm.url in the settings,
+    or $WHEELFARM_FARM) a farm does it, and this command follows; interrupting it leaves the farm at
+    work. Exit status: 0 everything is in the store; 1 something was refused or could not be built;
+    2 wrong usage; 3 trouble with the farm.
     """
     settings = load_settings(file=settings_file, store=store_option)
+    server = farm_url or (None if store_option else settings.farm.url)
     if index_url:
-        settings = dataclasses.replace(settings, index_url=index_url)
+        settings = _with_index(settings, index_url, server)
     things = read_wanted(wanted, files)
     if not things:
         raise UsageError("nothing to build", hint="name NAME==VERSION, an sdist, or -r FILE")
-    resolved = tuple(resolve_target(word, settings) for word in dict.fromkeys(targets))
     call = Call(
         wanted=things,
-        targets=tuple(WantedTarget(name=each.name, target=each.target) for each in resolved),
+        targets=(),
         submitter=submitter(),
         channel=parse_channel(channel) if channel else None,
         refresh=refresh,
         retry=retry,
+        nice=-priority,
     )
-
-    def build(watcher: Watcher) -> list[Outcome]:
-        return run(call, resolved, settings, processes=jobs, watcher=watcher)
-
-    return exit_status(_quietly(build) if as_json else _visibly(call, build))
+    names = list(dict.fromkeys(targets))
+    results = ResultFiles(junit=junit, summary=summary)
+    if server:
+        aimed = dataclasses.replace(call, targets=_aims(names, settings))
+        return _on_farm(server, aimed, results, dry_run=dry_run, as_json=as_json)
+    resolved = tuple(resolve_target(word, settings) for word in names)
+    aims = tuple(WantedTarget(name=each.name, target=each.target) for each in resolved)
+    aimed = dataclasses.replace(call, targets=aims)
+    if dry_run:
+        return show_plan(list(forecast(aimed, resolved, settings)), as_json=as_json)
+    outcomes = _here(aimed, resolved, settings, jobs, as_json=as_json)
+    results.write(outcomes)
+    return exit_status(outcomes)
 
 
 def submitter() -> str:
@@ -115,16 +149,37 @@ def submitter() -> str:
     return f"{user}@{socket.gethostname()}"[:200]
 
 
-def _quietly(build: Build) -> list[Outcome]:
-    outcomes = build(Silent())
-    click.echo(json.dumps({"outcomes": [outcome.to_json() for outcome in outcomes]}))
-    return outcomes
+def _with_index(settings: Settings, index_url: str, server: str | None) -> Settings:
+    if server:
+        raise UsageError(
+            "a farm takes sdists from its own index", hint="leave --index-url, or build without it"
+        )
+    return dataclasses.replace(settings, index_url=index_url)
 
 
-def _visibly(call: Call, build: Build) -> list[Outcome]:
-    console = Console(highlight=False)
-    with watch(console, [target.name for target in call.targets]) as watcher:
-        outcomes = build(watcher)
-    show_end(console, outcomes)
-    show_how_to_install(console, outcomes)
-    return outcomes
+def _aims(names: Sequence[str], settings: Settings) -> tuple[WantedTarget, ...]:
+    """The targets by what they are: a farm needs no toolchain of this machine."""
+    return tuple(WantedTarget(name=word, target=resolve_identity(word, settings)) for word in names)
+
+
+def _on_farm(server: str, call: Call, results: ResultFiles, *, dry_run: bool, as_json: bool) -> int:
+    desk = remote_desk(server)
+    words = put_into_words(desk, call)
+    if dry_run:
+        return show_plan(desk.plan(words).items, as_json=as_json)
+    submission = desk.submit(words).id
+    click.echo(f"submission {submission}", err=True)
+    outcomes = follow(desk, submission, as_json=as_json)
+    if outcomes is None:
+        return 130
+    results.write(outcomes)
+    return exit_status(outcomes)
+
+
+def _here(
+    call: Call, targets: tuple[BuildTarget, ...], settings: Settings, jobs: int, *, as_json: bool
+) -> list[Outcome]:
+    def build(watcher: Watcher) -> list[Outcome]:
+        return run(call, targets, settings, processes=jobs, watcher=watcher)
+
+    return quietly(build) if as_json else visibly([each.name for each in targets], build)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from store.publish import Store
+from workers.farm.farm import store_of
 from workers.settings import load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,7 +30,4 @@ def jobs_option(what: str) -> Callable[[F], F]:
 
 def open_store(folder: Path | None) -> Store:
     """The store that is set, or the one in `folder`, to be read. Raises what `Store.open` does."""
-    settings = load_settings(store=folder)
-    return Store.open(
-        settings.store, database=settings.database, blobs=settings.blobs, create=False
-    )
+    return store_of(load_settings(store=folder), create=False)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import click
 import uvicorn
+from starlette.applications import Starlette
 
 from store.delivery import Delivery
 from store.errors import UsageError
 from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
-from workers.cli.options import open_store
+from workers.cli.broker import celery_app, pokes
 from workers.errors import SettingsError
+from workers.farm.farm import Farm, farm_over, store_of
 from workers.settings import Settings, load_settings
 
 _BACKLOG: Final = 512
-_MOST_REQUESTS: Final = 256
+_MOST_REQUESTS: Final = 800
+"""At a time; a client that follows a submission counts for as long as it does."""
+_SECONDS_TO_LEAVE: Final = 3
+"""How long a server that stops waits for running requests; who follows comes back by itself."""
 
 
 @click.command(name="serve")
@@ -39,28 +45,55 @@ _MOST_REQUESTS: Final = 256
     metavar="PREFIX",
     help="The prefix that a proxy in front strips from paths, such as /wheels.",
 )
-def command(folder: Path | None, host: str, port: int, root_path: str) -> None:
+@click.option("--no-farm", is_flag=True, help="Serve files only: nothing can be submitted.")
+def command(folder: Path | None, host: str, port: int, root_path: str, *, no_farm: bool) -> None:
     """Serve the store to pip, uv and other installers until Ctrl-C.
 
     Prints the URL on standard output once it takes connections; the log goes to standard error.
-    Each channel and fingerprint is an index: /release/FINGERPRINT/simple/.
+    Each channel and fingerprint is an index: /release/FINGERPRINT/simple/. The farm's API is
+    under /api/, for `wheelfarm build --farm URL` and other clients; its form is in
+    /api/openapi.json. A store that does not exist yet is made, unless --no-farm is given.
     """
-    store = open_store(folder)
-    delivery = delivery_of(store, load_settings())
-    listener = _listen(host, port)
-    click.echo(_url(host, listener.getsockname()[1]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = load_settings(store=folder)
+    with closing(store_of(settings, create=not no_farm)) as store:
+        delivery = delivery_of(store, settings)
+        listener = _listen(host, port)
+        click.echo(_url(host, listener.getsockname()[1]))
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        if no_farm:
+            _run(create_app(store, delivery), listener, root_path)
+            return
+        with pokes(celery_app(settings)) as poker:
+            _run_farm(farm_over(store, settings, poker), delivery, listener, root_path)
+
+
+def _run_farm(farm: Farm, delivery: Delivery, listener: socket.socket, root_path: str) -> None:
+    """Serve the store and the farm's API, and plan what is submitted."""
+    # Imported here: who serves files only starts without the API.
+    from workers.api.app import create_server  # noqa: PLC0415
+    from workers.farm.desk import FarmDesk  # noqa: PLC0415
+    from workers.farm.planning import Planning  # noqa: PLC0415
+
+    planning = Planning(farm)
+    planning.start()
+    try:
+        _run(create_server(FarmDesk(farm, planning.nudge), delivery), listener, root_path)
+    finally:
+        planning.stop()
+
+
+def _run(app: Starlette, listener: socket.socket, root_path: str) -> None:
     config = uvicorn.Config(
-        create_app(store, delivery),
+        app,
         http="h11",
         ws="none",
         log_config=None,
         server_header=False,
         root_path=root_path.rstrip("/"),
         limit_concurrency=_MOST_REQUESTS,
+        timeout_graceful_shutdown=_SECONDS_TO_LEAVE,
     )
     uvicorn.Server(config).run(sockets=[listener])
-    store.close()
 
 
 def delivery_of(store: Store, settings: Settings) -> Delivery:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from store.publish import Store
+from store.publish import Store, Verifier
 from workers.farm.failures import Failures
 from workers.farm.ledger import Ledger
 from workers.farm.poke import SILENT, Poker
@@ -36,11 +36,22 @@ def open_farm(settings: Settings, poker: Poker = SILENT) -> Iterator[Farm]:
 
     Raises StoreError, NotAStoreError.
     """
-    store = Store.open(settings.store, database=settings.database, blobs=settings.blobs)
+    store = store_of(settings)
     try:
         yield farm_over(store, settings, poker)
     finally:
         store.close()
+
+
+def store_of(settings: Settings, *, create: bool = True, verifier: Verifier | None = None) -> Store:
+    """The store that the settings name. Raises what `Store.open` does."""
+    return Store.open(
+        settings.store,
+        database=settings.database,
+        blobs=settings.blobs,
+        create=create,
+        verifier=verifier,
+    )
 
 
 def farm_over(store: Store, settings: Settings, poker: Poker = SILENT) -> Farm:

@@ -1,0 +1,123 @@
+"""The farm's HTTP API as an ASGI application of its own, and beside the store's pages.
+
+    /api/openapi.json   what can be asked, and every answer's form
+    /metrics            the same figures as /api/queues, for Prometheus
+
+The routes are in `workers.api.routes`. Every error is ``{"code", "message", "hint"}``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from store.delivery import Delivery
+from store.errors import MalformedError, WheelfarmError
+from store.server import create_app
+from workers.api.access import admit_caller
+from workers.api.bodies import BoundedBody
+from workers.api.metrics import metrics_text
+from workers.api.routes import router
+from workers.api.shared import Shared
+from workers.api.streams import LOOK_SECONDS
+from workers.farm import listing
+from workers.farm.desk import FarmDesk
+
+_LOG: Final = logging.getLogger("wheelfarm.serve")
+_CODES: Final = {404: "not-found", 405: "method-not-allowed"}
+
+
+def create_server(desk: FarmDesk, delivery: Delivery) -> Starlette:
+    """The store's pages, the farm's API under ``/api`` and ``/metrics``, in one application."""
+    app = create_app(desk.farm.store, delivery)
+    app.router.routes[:0] = [Route("/metrics", _metrics), Mount("/api", create_api(desk))]
+    app.state.desk = desk
+    return app
+
+
+def create_api(desk: FarmDesk) -> FastAPI:
+    """The API alone."""
+    api = FastAPI(
+        title="wheelfarm",
+        summary="Submit builds to a farm and follow them.",
+        version=version("wheelfarm"),
+        docs_url=None,  # its pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        middleware=[Middleware(BoundedBody)],
+    )
+    api.openapi_version = "3.2.0"  # the first that describes streams of events
+    for kind, answer in _ANSWERS.items():
+        api.add_exception_handler(kind, answer)
+    api.include_router(router)
+    api.state.desk = desk
+    api.state.shared = Shared(LOOK_SECONDS)
+    return api
+
+
+def _metrics(request: Request) -> Response:
+    admit_caller(request)
+    desk = request.app.state.desk
+    assert isinstance(desk, FarmDesk)
+    jobs = listing.counts_by_state(desk.farm.store.database)
+    text = metrics_text(desk.queues(), desk.workers().workers, jobs)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _answer_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, WheelfarmError)
+    if error.http_status >= 500:
+        # Its words name folders of this machine: they are for the log.
+        _LOG.error("%s: %s", error.code, error.message)
+        return _trouble(error.code)
+    return JSONResponse(error.to_json(), error.http_status)
+
+
+def _answer_malformed(request: Request, error: Exception) -> Response:
+    """The first thing that is wrong with a request, and where it is."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])[:200]
+    malformed = MalformedError(str(first["msg"])[:300], path=place, hint="see /api/openapi.json")
+    return _answer_error(request, malformed)
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, WheelfarmError):
+        return _answer_error(request, error.__cause__)
+    body = {
+        "code": _CODES.get(error.status_code, "bad-request"),
+        "message": f"{request.method[:20]} {request.url.path[:200]}: {error.detail}",
+        "hint": "/api/openapi.json says what can be asked",
+    }
+    return JSONResponse(body, error.status_code, headers=error.headers)
+
+
+def _answer_crash(_request: Request, _error: Exception) -> Response:
+    return _trouble("farm-trouble")
+
+
+def _trouble(code: str) -> Response:
+    message = "the farm cannot answer now; the server's log says why"
+    return JSONResponse({"code": code, "message": message, "hint": None}, 500)
+
+
+_ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response]]] = {
+    WheelfarmError: _answer_error,
+    RequestValidationError: _answer_malformed,
+    HTTPException: _answer_http_error,
+    Exception: _answer_crash,
+}

@@ -1,0 +1,105 @@
+"""What the commands have in common that ask a farm: which one, and how the answer is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from store.errors import UsageError
+from workers.cli.broker import celery_app, pokes
+from workers.farm.desk import Desk, FarmDesk
+from workers.farm.farm import farm_over, store_of
+from workers.farm.remote import RemoteDesk
+from workers.settings import Settings, load_settings
+from workers.text import printable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS: Final = (
+    click.option(
+        "--farm",
+        "farm_url",
+        metavar="URL",
+        help="The farm's server; without one, the farm over the local store.",
+    ),
+    click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Another wheelfarm.toml.",
+    ),
+    click.option(
+        "--store",
+        "store_option",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The store's folder.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+)
+
+
+def asking_options(command: F) -> F:
+    """The options that say which farm is asked: --farm, --settings, --store; and --json."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def desk(farm_url: str | None, settings_file: Path | None, store: Path | None) -> Iterator[Desk]:
+    """The desk of the farm that is meant: an option, the setting, or the local store's.
+
+    Raises NotAStoreError when there is no local store.
+    """
+    settings = load_settings(file=settings_file, store=store)
+    url = None if store else settings.farm.url
+    if farm_url or url:
+        yield remote_desk(farm_url or str(url))
+        return
+    with _local(settings) as local:
+        yield local
+
+
+def remote_desk(url: str) -> RemoteDesk:
+    """The desk of the server at `url`; every wait for it is told on standard error."""
+    return RemoteDesk(url, lambda line: click.echo(line, err=True))
+
+
+@contextmanager
+def _local(settings: Settings) -> Iterator[Desk]:
+    with (
+        closing(store_of(settings, create=False)) as store,
+        pokes(celery_app(settings)) as poker,
+    ):
+        yield FarmDesk(farm_over(store, settings, poker))
+
+
+def job_number(word: str) -> int:
+    """The number of a job. Raises UsageError for another word."""
+    if not (word.isascii() and word.isdigit() and len(word) < 16):
+        raise UsageError(
+            f"not the number of a job: {word[:80]!r}", hint="`wheelfarm jobs` lists them"
+        )
+    return int(word)
+
+
+def show_json(answer: BaseModel) -> None:
+    """The answer as one JSON object."""
+    click.echo(json.dumps(answer.model_dump(mode="json")))
+
+
+def show_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table whose cells are folded, never cut short."""
+    table = Table(*(Column(name, overflow="fold") for name in names))
+    for row in rows:
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    Console(highlight=False).print(table)
