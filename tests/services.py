@@ -175,7 +175,7 @@ class Redis:
         assert program, f"no redis-server; {INSTALL}"
         port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
-        command = [
+        command: list[str | Path] = [
             program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
             "--dir", folder,
         ]  # fmt: skip

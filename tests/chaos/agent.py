@@ -17,7 +17,7 @@ from tests.chaos.crew import Crew, Member
 from tests.services import Postgresql, Redis
 
 _LONGEST_WAIT: Final = 0.9
-_KILLS: Final = frozenset(
+KILLS: Final = frozenset(
     {
         "worker killed",
         "job process killed",
@@ -53,7 +53,7 @@ class Agent:
     @property
     def kills(self) -> int:
         """How many kills were done."""
-        return sum(count for kind, count in self.done.items() if kind in _KILLS)
+        return sum(count for kind, count in self.done.items() if kind in KILLS)
 
     def act(self) -> None:
         """Wait a moment, then do something, if that something can be done."""
@@ -152,9 +152,7 @@ class Agent:
         if self._is_away("PostgreSQL"):
             return False
         sessions = [
-            pid
-            for pid in proc.below(self._server().pid)
-            if b"wheelfarm" in proc.command(pid) and b"127.0.0.1" in proc.command(pid)
+            pid for pid in proc.below(self._server().pid) if b"127.0.0.1" in proc.command(pid)
         ]
         return bool(sessions) and proc.signal_one(self._random.choice(sessions), signal.SIGKILL)
 
@@ -203,7 +201,8 @@ class Agent:
         return bool(client.lrem(queue, 1, message))
 
     def _messages(self, client: Any) -> list[tuple[str, Any]]:
-        queues = [key.decode() for key in client.keys("*.m[123]")]
+        names = [key.decode() for key in client.keys("*.m[123]")]
+        queues = [name for name in names if not name.startswith("_kombu")]
         return [(queue, text) for queue in queues for text in client.lrange(queue, 0, 50)]
 
     def _pause(self, name: str, family: list[int]) -> bool:

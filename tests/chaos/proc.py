@@ -47,8 +47,12 @@ def of_run(mark: str, folder: Path) -> dict[int, str]:
     return found
 
 
+def _names() -> list[str]:
+    return [path.name for path in Path("/proc").iterdir()]
+
+
 def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return (int(name) for name in _names() if name.isdigit())
 
 
 def _parents() -> Iterator[tuple[int, int]]:

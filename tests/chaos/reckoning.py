@@ -163,7 +163,9 @@ def _of_releases(farm: Farm) -> Iterator[str]:
         done = connection.execute(select(jobs).where(jobs.c.state == "succeeded")).all()
         won = select(job_events.c.job_id).where(job_events.c.kind == "succeed")
         events = Counter(connection.execute(won).scalars())
-    yield from (f"BuildKey {key} has {len(all_)} releases" for key, all_ in by_key.items() if all_[1:])
+    yield from (
+        f"BuildKey {key} has {len(all_)} releases" for key, all_ in by_key.items() if all_[1:]
+    )
     for row in done:
         if by_key[row.build_key] != [row.outcome["sha256"]]:
             yield f"job {row.id} told of other bytes than are published: {row.outcome}"

@@ -13,9 +13,8 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +24,9 @@ from tests.chaos.agent import Agent
 from tests.chaos.client import Client
 from tests.chaos.crew import Crew
 from tests.chaos.orders import Catalogue
+from tests.chaos.reckoning import faults, figures, still_open
 from tests.chaos.record import record
-from tests.chaos.reckoning import Figures, faults, figures, spread, still_open
+from tests.chaos.report import Plan, Report
 from tests.services import Postgresql, Redis
 from tests.workers.yard import Yard
 from workers.farm.farm import Farm
@@ -39,50 +39,10 @@ _SHOWN_LOGS: Final = 6
 _TELL_EVERY: Final = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to do: at least so many jobs and kills, with servers or over SQLite alone."""
-
-    seed: int
-    jobs: int
-    kills: int
-    sqlite: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What was done and what came of it; `faults` empty when all is as it must be."""
-
-    plan: Plan
-    seconds: int
-    kills: int
-    done: Mapping[str, int]
-    figures: Figures | None
-    faults: tuple[str, ...]
-    logs: str
-
-    def text(self) -> str:
-        """What a person reads of it."""
-        lines = [f"seed {self.plan.seed}: {self.kills} kills in {self.seconds} s"]
-        lines += [f"  {count:5} {kind}" for kind, count in sorted(self.done.items())]
-        if found := self.figures:
-            lines += [f"  ends {dict(found.ends)}", f"  tries {dict(found.tries)}"]
-            lines += [f"  released {found.released}, lost leases {found.lost_leases}"]
-            lines += [f"  handed on: {spread(found.handed_on)}; orphaned blobs {found.orphans}"]
-        lines += [f"FAULT {fault}" for fault in self.faults]
-        if self.faults:
-            again = f"--seed {self.plan.seed} --jobs {self.plan.jobs} --kills {self.plan.kills}"
-            engine = " --sqlite" if self.plan.sqlite else ""
-            lines += [self.logs, f"again: python -m tests.chaos.run {again}{engine}"]
-        return "\n".join(lines)
-
-
 def main() -> int:
     """Run, tell, and record if it was asked for."""
     options = _options()
-    plan = Plan(
-        seed=options.seed, jobs=options.jobs, kills=options.kills, sqlite=options.sqlite
-    )
+    plan = Plan(seed=options.seed, jobs=options.jobs, kills=options.kills, sqlite=options.sqlite)
     with tempfile.TemporaryDirectory(prefix="wheelfarm-chaos-") as folder:
         report = run(plan, Path(folder))
     click.echo(report.text())
@@ -132,7 +92,9 @@ def _chaos(plan: Plan, farm: Farm, crew: Crew, agent: Agent, client: Client) -> 
                 client.more.clear()
             if time.monotonic() - told > _TELL_EVERY:
                 told = time.monotonic()
-                click.echo(f"{agent.kills} kills, {client.done['submission']} submissions", err=True)
+                click.echo(
+                    f"{agent.kills} kills, {client.done['submission']} submissions", err=True
+                )
         agent.make_peace()
         late = _come_to_rest(farm, crew)
     finally:
