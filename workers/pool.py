@@ -77,8 +77,9 @@ def _context() -> ForkServerContext:
 
 
 def _answer(sender: Connection, work: Callable[[Job], Result], job: Job) -> None:
-    threading.Thread(target=_stop_when_nobody_listens, args=(sender.fileno(),), daemon=True).start()
+    watch = threading.Thread(target=_stop_when_nobody_listens, args=(sender.fileno(),), daemon=True)
     try:
+        watch.start()  # it may interrupt us at once
         sender.send(work(job))
     except WheelfarmError as error:
         sender.send(error)

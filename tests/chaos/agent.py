@@ -16,7 +16,7 @@ from tests.chaos import proc
 from tests.chaos.crew import Crew, Member
 from tests.services import Postgresql, Redis
 
-_LONGEST_WAIT: Final = 0.9
+_LONGEST_WAIT: Final = 1.5
 KILLS: Final = frozenset(
     {
         "worker killed",
@@ -71,12 +71,12 @@ class Agent:
 
     def _for_processes(self) -> dict[str, tuple[int, Callable[[], bool]]]:
         return {
-            "worker killed": (12, self._kill_worker),
+            "worker killed": (5, self._kill_worker),
             "job process killed": (30, self._kill_job),
             "fork server killed": (4, self._kill_fork_server),
-            "planner killed": (8, self._kill_planner),
-            "worker told to stop": (4, self._stop_worker),
-            "worker paused past its lease": (5, self._pause_worker),
+            "planner killed": (4, self._kill_planner),
+            "worker told to stop": (2, self._stop_worker),
+            "worker paused past its lease": (3, self._pause_worker),
         }
 
     def _for_servers(self) -> dict[str, tuple[int, Callable[[], bool]]]:

@@ -73,6 +73,7 @@ class Client(threading.Thread):
 
     def _change_its_mind(self) -> None:
         """Submit, and withdraw the submission while it is planned or built."""
+        self._wanted += _AT_ONCE  # what is withdrawn does not count
         made = self._submit()
         time.sleep(self._random.uniform(0, 2))
         self._farm.submissions.cancel(made, "for the chaos")
