@@ -11,10 +11,13 @@ BIN := $(abspath $(VENV))/bin
 # A caller's own settings of Python must not reach into the farm's environment.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup run test corpus check format lock clean fuzz bench-verify bench-farm
+.PHONY: help setup run test corpus chaos chaos-long check format lock clean fuzz bench-verify \
+	bench-farm
 
 # How many damaged files of each format `make fuzz` tries.
 N ?= 100000
+# How many kills `make chaos-long` does.
+KILLS ?= 1000
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +44,12 @@ test: $(STAMP) $(SERVICES) ## run the tests
 
 corpus: $(STAMP) ## hold the verifier to 200 MB of real wheels, fetched once into a cache
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup -m corpus tests/corpus
+
+chaos: $(STAMP) $(SERVICES) ## kill, pause and restart the parts of a farm for some minutes
+	"$(BIN)/python" -m pytest -m chaos -s tests/chaos
+
+chaos-long: $(STAMP) $(SERVICES) ## the same for KILLS=1000 kills, recorded in docs/chaos.md
+	"$(BIN)/python" -m tests.chaos.run --kills $(KILLS) --record docs/chaos.md
 
 fuzz: $(STAMP) ## judge N damaged files of each format (N=100000); WITH=atheris for libFuzzer
 ifeq ($(WITH),atheris)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import functools
 import os
 import subprocess
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.sdists import pack_project
 from tests.services import new_database, postgresql, redis_server, redis_url
 from tests.store.buckets import bucket, s3_endpoint
 
@@ -24,40 +23,24 @@ settings.register_profile("frozen", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "frozen"))
 
-PROJECTS = Path(__file__).parent / "projects"
-MTIME = 1_600_000_000
+_LEFT_OUT = ("corpus", "chaos")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the corpus, some 200 MB of real wheels, unless ``-m`` asks for it by name."""
-    if "corpus" not in str(config.option.markexpr):
-        left_out = [item for item in items if item.get_closest_marker("corpus")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("corpus")]
+    """Leave out the corpus, some 200 MB of real wheels, and the chaos, minutes of it, unless
+    ``-m`` asks for them by name."""
+    for name in _LEFT_OUT:
+        if name not in str(config.option.markexpr):
+            left_out = [item for item in items if item.get_closest_marker(name)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker(name)]
 
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Callable[[str], Path]:
     """Pack tests/projects/NAME as NAME-1.0.tar.gz, the wheel writer put beside its backend."""
 
-    def pack_project(name: str) -> Path:
-        sdist = tmp_path / f"{name.replace('-', '_')}-1.0.tar.gz"
-        files = {path: path.relative_to(PROJECTS / name) for path in (PROJECTS / name).rglob("*")}
-        files[PROJECTS / "wheel_writer.py"] = Path("wheel_writer.py")
-        # A time of its own in the gzip header would give the same project another digest.
-        with (
-            gzip.GzipFile(sdist, "wb", mtime=0) as packed,
-            tarfile.open(fileobj=packed, mode="w") as tar,
-        ):
-            for path, inside in sorted(files.items()):
-                if path.is_file() and "__pycache__" not in path.parts:
-                    info = tarfile.TarInfo(f"{name}-1.0/{inside}")
-                    data = path.read_bytes()
-                    info.size, info.mtime = len(data), MTIME
-                    tar.addfile(info, io.BytesIO(data))
-        return sdist
-
-    return pack_project
+    return functools.partial(pack_project, folder=tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -64,9 +64,12 @@ class Server:
 
 
 class Postgresql:
-    """A PostgreSQL cluster, and the URLs of databases in it."""
+    """A PostgreSQL cluster, and the URLs of databases in it.
 
-    def __init__(self, folder: Path) -> None:
+    `loses_nothing`: what is committed survives the death of the server.
+    """
+
+    def __init__(self, folder: Path, *, loses_nothing: bool = False) -> None:
         self._programs = _postgresql_programs()
         self._folder = folder
         self._user = _unprivileged_user()
@@ -74,7 +77,7 @@ class Postgresql:
         self._make_cluster()
         settings = {
             "fsync": "off",
-            "synchronous_commit": "off",
+            "synchronous_commit": "on" if loses_nothing else "off",
             "full_page_writes": "off",
             "unix_socket_directories": "",
             "listen_addresses": "127.0.0.1",
@@ -94,6 +97,11 @@ class Postgresql:
     def stop(self) -> None:
         """Stop the server; every connection breaks."""
         self._server.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process of the server, above those of its connections."""
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def url(self, database: str = "postgres", *, password: str = SECRET) -> str:
         """The URL of a database."""
@@ -159,21 +167,42 @@ def new_database(postgresql: Postgresql) -> Iterator[str]:
     postgresql.drop("new_database")
 
 
-@contextmanager
-def running_redis() -> Iterator[str]:
-    """The URL of a new Redis that keeps nothing."""
-    program = shutil.which("redis-server")
-    assert program, f"no redis-server; {INSTALL}"
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="wheelfarm-test-") as folder:
-        command = [
+class Redis:
+    """A Redis that keeps nothing, and its URL."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("redis-server")
+        assert program, f"no redis-server; {INSTALL}"
+        port = free_port()
+        self.url = f"redis://127.0.0.1:{port}/0"
+        command: list[str | Path] = [
             program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
             "--dir", folder,
         ]  # fmt: skip
-        server = Server(command, user=None, log=Path(folder) / "server.log")
-        url = f"redis://127.0.0.1:{port}/0"
-        server.start(lambda: redis_answers(url))
-        yield url
+        self._server = Server(command, user=None, log=folder / "redis.log")
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        self._server.start(lambda: redis_answers(self.url))
+
+    def stop(self) -> None:
+        """Stop the server, which forgets everything."""
+        self._server.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process of the server."""
+        with redis.Redis.from_url(self.url) as client:
+            return int(client.info("server")["process_id"])
+
+
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """The URL of a new Redis that keeps nothing."""
+    with tempfile.TemporaryDirectory(prefix="wheelfarm-test-") as folder:
+        server = Redis(Path(folder))
+        server.start()
+        yield server.url
         server.stop()
 
 

@@ -34,16 +34,22 @@ _GRACE_SECONDS: Final = 15.0
 class JobProcess(Generic[Job, Result]):
     """`work(job)` in a process of its own, started at once. `work` must be a module's function.
 
-    The death of this process stops it as `stop` would.
+    The death of this process stops it as `stop` would. Raises WorkerDiedError when the fork server
+    dies as it starts the process; the next one gets a new server.
     """
 
     def __init__(self, work: Callable[[Job], Result], job: Job) -> None:
         context = _context()
         self._receiver, sender = context.Pipe(duplex=False)
         self._process = context.Process(target=_answer, args=(sender, work, job))
-        with _REAPING:
-            self._process.start()
-        sender.close()
+        try:
+            with _REAPING:
+                self._process.start()
+        except (EOFError, ConnectionError) as error:
+            self._receiver.close()
+            raise WorkerDiedError("the fork server died before the job was started") from error
+        finally:
+            sender.close()
 
     def result(self) -> Result | WheelfarmError:
         """Wait for its end: what it gave, its own error, or a WorkerDiedError."""
@@ -77,8 +83,9 @@ def _context() -> ForkServerContext:
 
 
 def _answer(sender: Connection, work: Callable[[Job], Result], job: Job) -> None:
-    threading.Thread(target=_stop_when_nobody_listens, args=(sender.fileno(),), daemon=True).start()
+    watch = threading.Thread(target=_stop_when_nobody_listens, args=(sender.fileno(),), daemon=True)
     try:
+        watch.start()  # it may interrupt us at once
         sender.send(work(job))
     except WheelfarmError as error:
         sender.send(error)

@@ -412,6 +412,7 @@ def test_headers_paths_and_queries_beyond_the_limit(client: Client) -> None:
         assert (status, body["code"]) == (431, "headers-too-large")
 
 
+@pytest.mark.usefixtures("store")
 def test_an_honest_path_passes_the_guard() -> None:
     path = f"{INDEX}/files/wheaty-1.0%2Blocal-py3-none-any.whl".encode()
     check_request({"headers": [], "raw_path": path, "query_string": b"", "path": ""})

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from builder.interpreter import measure
 from store.schema import job_events
-from tests.services import Server, free_port, redis_answers
+from tests.services import Redis
 from tests.workers.yard import Worker, Yard, ended, running, until
 from workers.app import CeleryPoker, listening, make_app
 from workers.farm.abilities import find_abilities
@@ -38,35 +38,22 @@ def yard(tmp_path: Path, redis_url: str) -> Iterator[Yard]:
     made.close()
 
 
-class OwnRedis:
-    """A Redis of one test's own, which it may stop, start and empty."""
-
-    def __init__(self, folder: Path) -> None:
-        port = free_port()
-        self.url = f"redis://127.0.0.1:{port}/0"
-        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        self._server = Server(command, user=None, log=folder / "redis.log")
-
-    def start(self) -> None:
-        self._server.start(lambda: redis_answers(self.url))
-
-    def stop(self) -> None:
-        self._server.stop()
-
-    def forget(self, how: str) -> None:
-        if how == "restarted":
-            self.stop()
-            self.start()
-        with redis.Redis.from_url(self.url) as client:
-            client.flushall()
-
-
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    server = OwnRedis(tmp_path)
+def own_redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis of one test's own, which it may stop, start and empty."""
+    server = Redis(tmp_path)
     server.start()
     yield server
     server.stop()
+
+
+def forget(server: Redis, how: str) -> None:
+    """Let the Redis lose all that it has."""
+    if how == "restarted":
+        server.stop()
+        server.start()
+    with redis.Redis.from_url(server.url) as client:
+        client.flushall()
 
 
 @contextmanager
@@ -153,7 +140,7 @@ def who(farm: Farm, job: int) -> str | None:
 
 @pytest.mark.parametrize("how", ["flushed", "restarted"])
 def test_a_redis_that_forgets_loses_no_job(
-    yard: Yard, pack: Pack, own_redis: OwnRedis, how: str
+    yard: Yard, pack: Pack, own_redis: Redis, how: str
 ) -> None:
     own = Yard(yard.folder / "own", broker=own_redis.url)
     worker = own.worker("--slots", "1")
@@ -162,7 +149,7 @@ def test_a_redis_that_forgets_loses_no_job(
         with farm_of(own) as (farm, _):
             jobs = own.enqueue(farm, pack("waits"), 4, GATE=str(gate))
             running(farm, jobs[0])
-            own_redis.forget(how)
+            forget(own_redis, how)
             gate.touch()
             assert {row.state for row in ended(farm, jobs)} == {"succeeded"}
             (late,) = ended(farm, own.enqueue(farm, pack("pure")))
@@ -173,7 +160,7 @@ def test_a_redis_that_forgets_loses_no_job(
 
 
 def test_without_its_broker_a_worker_looks_by_itself_and_says_so_once(
-    yard: Yard, pack: Pack, own_redis: OwnRedis
+    yard: Yard, pack: Pack, own_redis: Redis
 ) -> None:
     own_redis.stop()
     own = Yard(yard.folder / "own", broker=own_redis.url)

@@ -1,6 +1,10 @@
 import os
 import signal
+import threading
 import time
+from multiprocessing import forkserver
+
+import pytest
 
 from store.errors import UsageError, WheelfarmError
 from workers.errors import WorkerDiedError
@@ -47,3 +51,13 @@ def test_one_that_is_stopped_ends_without_an_answer() -> None:
     process.stop()
     assert isinstance(process.result(), WorkerDiedError)
     process.stop()  # one that is over is left alone
+
+
+def test_a_fork_server_that_dies_costs_one_job_and_the_next_gets_a_new_one() -> None:
+    assert JobProcess(abs, -1).result() == 1
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGSTOP)
+    threading.Timer(0.5, os.kill, [server, signal.SIGKILL]).start()
+    with pytest.raises(WorkerDiedError, match="the fork server died"):
+        JobProcess(abs, -2)
+    assert JobProcess(abs, -3).result() == 3

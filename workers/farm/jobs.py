@@ -18,7 +18,7 @@ from store.database import clock
 from store.digest import JSON, Sha256
 from store.schema import job_events, jobs, log_pieces
 from workers.errors import LeaseLostError, TransitionError, UnknownJobError
-from workers.farm.states import Event, State, after, sources
+from workers.farm.states import FINAL, Event, State, after, sources
 from workers.farm.work import Queue, Work
 
 UNOWNED: Final[Mapping[str, object]] = MappingProxyType({"owner": None, "lease_until": None})
@@ -131,18 +131,20 @@ def finish(connection: Connection, claim: Claim, change: Change) -> None:
     """The lease ends by a change to a final state. Raises LeaseLostError."""
     values = {**change.values, "finished_at": clock(connection)}
     release(connection, claim, Change(event=change.event, values=values, detail=change.detail))
-    # The whole log is a blob by now.
-    connection.execute(delete(log_pieces).where(log_pieces.c.job_id == claim.job_id))
+    _drop_pieces(connection, claim.job_id)  # the whole log is a blob by now
 
 
 def move(connection: Connection, job_id: int, change: Change, also: Any) -> bool:
     """Let `change` happen in whatever state it can, where `also` holds; whether it happened."""
     for state in sources(change.event):
         query = update(jobs).where(jobs.c.id == job_id, jobs.c.state == state, also)
-        values = {**change.values, "state": after(state, change.event)}
-        moved = connection.execute(query.values(values).returning(jobs.c.token)).scalar()
+        new = after(state, change.event)
+        query = query.values({**change.values, "state": new})
+        moved = connection.execute(query.returning(jobs.c.token)).scalar()
         if moved is not None:
             note(connection, job_id, moved, change)
+            if new in FINAL:
+                _drop_pieces(connection, job_id)
             return True
     return False
 
@@ -163,6 +165,10 @@ def note(
         "worker": worker, "detail": change.detail,
     }  # fmt: skip
     connection.execute(insert(job_events).values(row))
+
+
+def _drop_pieces(connection: Connection, job_id: int) -> None:
+    connection.execute(delete(log_pieces).where(log_pieces.c.job_id == job_id))
 
 
 def _lost(claim: Claim) -> LeaseLostError:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from store.database import Database, clock
-from store.schema import jobs
+from store.schema import jobs, log_pieces
 from tests.workers.farm.conftest import CROSS, LARGER, QUEUE, work
 from workers.errors import LeaseLostError, TransitionError, UnknownJobError
 from workers.farm.jobs import Claim, fence
@@ -227,3 +227,24 @@ def test_giving_up_is_for_those_that_wait(ledger: Ledger) -> None:
     assert not ledger.give_up(claim.job_id, "no-worker", OUTCOME)
     assert ledger.give_up(second, "no-worker", OUTCOME)
     assert ledger.job(second).failure == "no-worker"
+
+
+def test_no_piece_of_a_live_log_outlives_its_job_however_it_ends(
+    ledger: Ledger, database: Database
+) -> None:
+    def left() -> int:
+        with database.reading() as connection:
+            return len(connection.execute(select(log_pieces)).all())
+
+    for name, end in (("a", "cancel"), ("b", "expire")):
+        (job,) = ledger.enqueue([order(name)])
+        claim = claimed(ledger)
+        ledger.write_log(claim, 0, b"gcc ...")
+        assert left() == 1
+        if end == "cancel":
+            ledger.cancel(job, "for a test")
+        else:
+            lapse(database, claim)
+            (row,) = ledger.expired()
+            assert ledger.expire(row, FINAL, OUTCOME)
+        assert left() == 0
