@@ -33,6 +33,13 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     "5XX": {"model": answers.Trouble, "description": "Trouble with the farm."},
 }
 
+_TROUBLE: Final = {"application/json": {"schema": {"$ref": "#/components/schemas/Trouble"}}}
+# The framework describes errors in the media type of the success, where that is not JSON.
+_ERRORS_IN_JSON: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"description": error["description"], "content": _TROUBLE}
+    for status, error in _ERRORS.items()
+}
+
 router: Final = APIRouter(dependencies=[Depends(admit_caller)], responses=_ERRORS)
 
 SubmissionId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
@@ -68,7 +75,12 @@ def _known_job(job_id: JobId, desk: AtDesk) -> int:
     return desk.farm.ledger.job(job_id).id
 
 
-@router.put("/sdists/{sha256}/{filename}", status_code=204, response_class=Response)
+@router.put(
+    "/sdists/{sha256}/{filename}",
+    status_code=204,
+    response_class=Response,
+    responses=_ERRORS_IN_JSON,
+)
 async def upload_sdist(sha256: Digest, filename: Filename, request: Request, desk: AtDesk) -> None:
     """Upload an sdist whose SHA-256 is in the path; the body is the file.
 
@@ -77,7 +89,12 @@ async def upload_sdist(sha256: Digest, filename: Filename, request: Request, des
     await receive_sdist(desk.farm, Sha256(sha256), filename, request.stream())
 
 
-@router.head("/sdists/{sha256}/{filename}", status_code=204, response_class=Response)
+@router.head(
+    "/sdists/{sha256}/{filename}",
+    status_code=204,
+    response_class=Response,
+    responses=_ERRORS_IN_JSON,
+)
 def has_sdist(sha256: Digest, filename: Filename, desk: AtDesk) -> None:
     """Whether the farm has that sdist: 204 or 404."""
     if not has_blob(desk.farm, Sha256(sha256)):
@@ -128,6 +145,7 @@ def why_submission(submission_id: SubmissionId, desk: AtDesk) -> answers.Reason:
 @router.get(
     "/submissions/{submission_id}/events",
     response_class=EventSourceResponse,
+    responses=_ERRORS_IN_JSON,
     dependencies=[Depends(_known_submission)],
 )
 async def submission_events(
@@ -184,7 +202,7 @@ def why(job_id: JobId, desk: AtDesk) -> answers.Reason:
     return desk.why(job_id)
 
 
-@router.get("/jobs/{job_id}/log", response_class=PlainTextResponse)
+@router.get("/jobs/{job_id}/log", response_class=PlainTextResponse, responses=_ERRORS_IN_JSON)
 def log(
     job_id: JobId, desk: AtDesk, start: Annotated[int, Query(ge=0, lt=1 << 53)] = 0
 ) -> StreamingResponse:
@@ -207,6 +225,7 @@ def log(
 @router.get(
     "/jobs/{job_id}/log/events",
     response_class=EventSourceResponse,
+    responses=_ERRORS_IN_JSON,
     dependencies=[Depends(_known_job)],
 )
 async def follow_log(

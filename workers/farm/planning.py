@@ -39,14 +39,10 @@ _THREADS: Final = 2
 
 
 class Planning:
-    """The planners of one server, from `start` to `stop`. `nudge` says that there may be work.
+    """The planners of one server, from `start` to `stop`. `nudge` says that there may be work."""
 
-    `poke` is called whenever jobs were added, so that idle workers hear of them at once.
-    """
-
-    def __init__(self, farm: Farm, *, poke: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, farm: Farm) -> None:
         self._farm = farm
-        self._poke = poke
         self._name = f"server-{socket.gethostname()[:60]}-{os.getpid()}-{secrets.token_hex(3)}"
         self._there_may_be_work = threading.Semaphore(0)
         self._over = threading.Event()
@@ -113,7 +109,6 @@ class Planning:
                 return  # the lease lapses, and somebody else plans it
             self._farm.submissions.add(row.id, place, items)
             place += len(items)
-            self._poke()
             if _was_cancelled(self._farm, row.id):
                 return
         self._farm.submissions.planned(row.id)
@@ -168,7 +163,7 @@ def fetch_upload(farm: Farm, digest: Sha256, filename: str) -> Path:
     if not place.is_file():
         if not has_blob(farm, digest):
             raise UnknownJobError(f"{filename} ({digest[:12]}…) was not uploaded")
-        with farm.store.blobs.path(digest).open("rb") as blob:
+        with farm.store.blobs.opened(digest) as blob:
             deposit(blob, place)
     return place
 

@@ -24,6 +24,9 @@ _PLAN_SECONDS: Final = 3_600
 _SILENT_SECONDS: Final = 45
 """A stream has a sign of life every 15 seconds."""
 
+_ROUTELESS: Final = frozenset({"not-found", "method-not-allowed"})
+_NO_ROUTE: Final = "does the server there serve files only (--no-farm), or is it an older one?"
+
 A = TypeVar("A", bound=BaseModel)
 
 
@@ -199,11 +202,12 @@ def _refuse_trouble(answer: requests.Response) -> None:
     except (ValidationError, requests.RequestException) as error:
         raise ServerError(
             f"{answer.url} answers with status {status}, and not as a farm does",
-            hint="is it a wheelfarm server, and not one that serves files only (--no-farm)?",
+            hint="is it a wheelfarm server?",
         ) from error
     if status >= 500:
         raise ServerError(f"{trouble.message} ({trouble.code})", hint=trouble.hint)
-    raise FarmRefusedError(f"{trouble.message} ({trouble.code})", hint=trouble.hint)
+    hint = _NO_ROUTE if trouble.code in _ROUTELESS else trouble.hint
+    raise FarmRefusedError(f"{trouble.message} ({trouble.code})", hint=hint)
 
 
 def _read(text: str | bytes, model: type[A], url: str) -> A:

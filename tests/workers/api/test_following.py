@@ -226,7 +226,7 @@ def test_no_farm_serves_files_only(place: Place, pack: Pack) -> None:
     place.stop_server()
     place.serve(0, "--no-farm")
     code, _, err = place.say("build", pack("pure"))
-    assert (code, "error[server-trouble]" in err) == (3, True)
+    assert (code, "error[farm-refused]" in err, "--no-farm" in err) == (2, True, True)
     assert requests.get(f"{place.url}healthz", timeout=30).text == "ok\n"
 
 
@@ -245,6 +245,6 @@ def test_no_farm_serves_files_only(place: Place, pack: Pack) -> None:
         (["workers", "drain"], "drain which worker?"),
     ],
 )
-def test_wrong_usage_is_a_sentence(place: Place, arguments: list[str], sentence: str) -> None:
-    code, out, err = place.say(*arguments)
+def test_wrong_usage_is_a_sentence(served: Place, arguments: list[str], sentence: str) -> None:
+    code, out, err = served.say(*arguments)
     assert (code, sentence in err) == (2, True), out + err
