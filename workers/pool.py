@@ -83,6 +83,8 @@ def _context() -> ForkServerContext:
 
 
 def _answer(sender: Connection, work: Callable[[Job], Result], job: Job) -> None:
+    # Whoever started us in the background may have had interrupts ignored; ours are orders.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     watch = threading.Thread(target=_stop_when_nobody_listens, args=(sender.fileno(),), daemon=True)
     try:
         watch.start()  # it may interrupt us at once
