@@ -21,6 +21,7 @@ from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.exceptions import KombuError
 from kombu.transport import redis as kombu_redis
+from kombu.utils.url import sanitize_url
 from redis.exceptions import RedisError
 
 from store.errors import UsageError
@@ -206,7 +207,7 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery has no types
             interval_step=2,
             interval_max=int(_LONGEST_PAUSE),
         )
-        _LOG.info("listening for pokes at %s", conn.as_uri())
+        _LOG.info("listening for pokes at %s", sanitize_url(self.app.conf.broker_url))
         self._away = False
         return made
 

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from workers.farm.attend import Attendance
-from workers.farm.event_stream import patiently
+from workers.farm.patience import patiently
 from workers.farm.remote import RemoteDesk
 from workers.matrix import Silent, Watcher, show_end, show_how_to_install, watch
 from workers.outcome import Outcome

@@ -147,8 +147,7 @@ def test_a_job_whose_worker_went_silent_gets_another(
     submission = submit(farm, order(farm, pack("pure"), native))
     queues = tuple(farm.ledger.waiting())
     assert farm.ledger.claim(Ask(worker="the dead", queues=queues)) is not None
-    wait_for(farm.ledger.expired)
-    reap(farm)
+    reap(farm, wait_for(farm.ledger.expired))
     working = station(farm, native)
     (end,) = follow(farm.submissions, submission, Silent())
     working.stop()
