@@ -240,8 +240,20 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery has no types
         message.ack()
 
 
+class _Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu has no types
+    """A message that cannot be acknowledged costs a line of the log, not a page: it comes again."""
+
+    def ack_log_error(self, logger: object, errors: object, multiple: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+        try:
+            self.ack(multiple=multiple)
+        except _TROUBLE as error:
+            _LOG.warning("a poke that was heard may come again: %s", _told(error))
+
+
 class _Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
     """A channel that survives what is no message at all: kombu's own lets its reader die of it."""
+
+    Message = _Message
 
     def _brpop_read(self, **options: object) -> object:
         try:

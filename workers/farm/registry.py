@@ -243,6 +243,7 @@ def _long_gone(now: datetime) -> ColumnElement[bool]:
     has_a_newer_one = exists().where(
         other.c.fingerprint == had.fingerprint, other.c.worker_id == newer.c.id, later
     )
+    has_a_newer_one = has_a_newer_one.correlate(farm_workers, farm_toolchains)
     is_the_newest = exists().where(had.worker_id == farm_workers.c.id, ~has_a_newer_one)
     silent = farm_workers.c.heartbeat_at < now - timedelta(hours=GONE_HOURS)
     return and_(farm_workers.c.state == "gone", silent, ~is_the_newest)
