@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from builder.build import build_wheel, context_of
 from builder.stages import BuildFailure, BuildRequest, FinishedBuild, Sdist
@@ -23,6 +24,7 @@ from store.verdict import Judgement, VerifiedWheel
 from workers.farm.farm import store_of
 from workers.farm.jobs import Claim, fence
 from workers.farm.live_log import LiveLog
+from workers.farm.patience import FOR_THE_STORE, Patience, patiently
 from workers.farm.stamp import check_unchanged
 from workers.farm.work import Work
 from workers.outcome import Outcome, Status, outcome_of
@@ -30,7 +32,11 @@ from workers.plan import offered, resolution_key
 from workers.settings import Settings
 from workers.targets import BuildTarget
 
+_LOG: Final = logging.getLogger("wheelfarm.worker")
 _STATUS: Final[Mapping[str, Status]] = {"verification": "refused", "infrastructure": "trouble"}
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +80,15 @@ class Ended:
 def run_job(job: Job) -> Ended:
     """Build and publish `job`; the log of a failed build is kept in the cache and as a blob.
 
+    A store whose servers are away is waited for, ten minutes at most.
+
     Raises what the builder and the store raise: an sdist that must not be opened, a disk that is
     full; LeaseLostError when another worker has the job by now. Nothing is left of the build but
     the release, or the log.
     """
     started = time.monotonic()
     settings = job.settings
-    store = store_of(settings, verifier=_Verifier(job))
+    store = _patiently(lambda: store_of(settings, verifier=_Verifier(job)))
     scratch = scratch_of(settings.cache)
     try:
         with disk_trouble("build in", scratch), locked_folder(scratch) as workspace:
@@ -100,13 +108,29 @@ def scratch_of(cache: Path) -> Path:
 
 
 def _build_and_publish(job: Job, store: Store, workspace: Path) -> Ended:
-    siblings = store.catalogue.siblings(job.sdist.source.sha256, job.target.fingerprint)
+    siblings = _patiently(
+        lambda: store.catalogue.siblings(job.sdist.source.sha256, job.target.fingerprint)
+    )
     request = dataclasses.replace(job.request(workspace), siblings=siblings)
     with LiveLog(job.claim, store.database, workspace / "build.log"):
         built = build_wheel(request)
     check_unchanged(job.target.toolchain, job.stamp)  # else its BuildKey would not be true
     if isinstance(built, BuildFailure):
-        return _failed(job, store, built)
+        return _patiently(lambda: _failed(job, store, built))
+    return _patiently(lambda: _released(job, store, built, siblings))
+
+
+def _patiently(act: Callable[[], T]) -> T:
+    """`act` done, tried again while the store's servers are away: a build is not lost by that.
+
+    Every try to publish passes the fence anew, so one whose lease is lost meanwhile is refused.
+    """
+    return patiently(act, Patience(FOR_THE_STORE, tell=_LOG.warning))
+
+
+def _released(
+    job: Job, store: Store, built: FinishedBuild, siblings: Mapping[Fingerprint, frozenset[str]]
+) -> Ended:
     release = _publish(job, store, built)
     _withdraw_poorer(store, release, siblings)
     return Ended(outcome=_published(job, store, release))

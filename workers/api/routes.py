@@ -19,6 +19,7 @@ from workers.api.streams import (
     log_events,
     parse_event_number,
     parse_log_place,
+    until_trouble,
 )
 from workers.api.uploads import receive_sdist
 from workers.farm import answers
@@ -156,7 +157,7 @@ async def submission_events(
     After a cut, send Last-Event-ID: `job` events go on behind it, `item` events are sent again.
     """
     stream = SubmissionStream(desk, looks, submission_id, parse_event_number(last))
-    async for event in stream.events():
+    async for event in until_trouble(stream.events()):
         yield event
 
 
@@ -235,7 +236,7 @@ async def follow_log(
 
     After a cut, send Last-Event-ID to go on behind it. A new try begins at byte 0.
     """
-    async for event in log_events(desk, looks, job_id, parse_log_place(last)):
+    async for event in until_trouble(log_events(desk, looks, job_id, parse_log_place(last))):
         yield event
 
 

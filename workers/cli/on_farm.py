@@ -9,7 +9,7 @@ from workers.cli.following import quietly, visibly
 from workers.cli.plans import show_plan
 from workers.cli.result_files import ResultFiles
 from workers.farm.attend import Attendance, put_into_words
-from workers.farm.event_stream import patiently
+from workers.farm.patience import patiently
 from workers.farm.remote import RemoteDesk
 from workers.matrix import Watcher
 from workers.outcome import Outcome, exit_status

@@ -15,8 +15,9 @@ from store.errors import UsageError
 from workers.errors import FarmRefusedError, ServerError
 from workers.farm import answers
 from workers.farm.calls import SaidCall
-from workers.farm.event_stream import Patience, ServerEvent, followed, read_events
+from workers.farm.event_stream import ServerEvent, followed, read_events
 from workers.farm.listing import Filter
+from workers.farm.patience import FOR_A_SERVER, Patience
 
 _CONNECT_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 120
@@ -43,7 +44,7 @@ class RemoteDesk:
 
     def patience(self) -> Patience:
         """Patience with this server, which tells of every wait."""
-        return Patience(self._tell)
+        return Patience(FOR_A_SERVER, tell=self._tell)
 
     def has_sdist(self, sha256: Sha256, filename: str) -> bool:
         """Whether the farm has that sdist."""
