@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
-import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +10,13 @@ import click
 
 from store.channel import parse_channel
 from store.errors import UsageError
-from workers.cli.asking import remote_desk
+from workers.cli.asking import remote_desk, submitter
 from workers.cli.following import follow, quietly, visibly
 from workers.cli.options import jobs_option
 from workers.cli.plans import show_plan
 from workers.cli.result_files import ResultFiles, result_options
 from workers.farm.attend import put_into_words
+from workers.farm.remote import RemoteDesk
 from workers.matrix import Watcher
 from workers.outcome import Outcome, exit_status
 from workers.plan import Call, WantedTarget
@@ -129,7 +127,8 @@ def command(
     results = ResultFiles(junit=junit, summary=summary)
     if server:
         aimed = dataclasses.replace(call, targets=_aims(names, settings))
-        return _on_farm(server, aimed, results, dry_run=dry_run, as_json=as_json)
+        desk = remote_desk(server, settings)
+        return _on_farm(desk, aimed, results, dry_run=dry_run, as_json=as_json)
     resolved = tuple(resolve_target(word, settings) for word in names)
     aims = tuple(WantedTarget(name=each.name, target=each.target) for each in resolved)
     aimed = dataclasses.replace(call, targets=aims)
@@ -138,15 +137,6 @@ def command(
     outcomes = _here(aimed, resolved, settings, jobs, as_json=as_json)
     results.write(outcomes)
     return exit_status(outcomes)
-
-
-def submitter() -> str:
-    """Who asks, for fair shares and for people: USER@HOST."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"[:200]
 
 
 def _with_index(settings: Settings, index_url: str, server: str | None) -> Settings:
@@ -162,8 +152,9 @@ def _aims(names: Sequence[str], settings: Settings) -> tuple[WantedTarget, ...]:
     return tuple(WantedTarget(name=word, target=resolve_identity(word, settings)) for word in names)
 
 
-def _on_farm(server: str, call: Call, results: ResultFiles, *, dry_run: bool, as_json: bool) -> int:
-    desk = remote_desk(server)
+def _on_farm(
+    desk: RemoteDesk, call: Call, results: ResultFiles, *, dry_run: bool, as_json: bool
+) -> int:
     words = put_into_words(desk, call)
     if dry_run:
         return show_plan(desk.plan(words).items, as_json=as_json)
