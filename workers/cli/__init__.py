@@ -14,6 +14,7 @@ from workers.errors import SystemTroubleError
 
 COMMANDS: Final = {
     "attach": "Follow a submission to a farm again.",
+    "audit": "List who changed what in a store and its farm.",
     "build": "Build sdists into verified wheels for one or more targets.",
     "cancel": "Cancel a submission or a job of a farm.",
     "explain": "Say where a wheel comes from, what was found in it, and whom it serves.",
@@ -25,6 +26,7 @@ COMMANDS: Final = {
     "log": "Print the log of a job, or follow it.",
     "retry": "Try failed or cancelled jobs again.",
     "serve": "Serve the store to installers, and the farm to its clients.",
+    "token": "Make, list and revoke the tokens of a server's users.",
     "verify": "Hold a wheel's tags against its bytes.",
     "why": "Say why a job is not running.",
     "worker": "Take the jobs of a farm that this machine can do.",

@@ -16,13 +16,14 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from builder.sdist import sdist_name
-from store.channel import parse_channel
+from store.channel import RELEASE, Channel, parse_channel
 from store.digest import JSON, Sha256
 from store.errors import MalformedError, WheelfarmError
 from store.target import Target, identity_of, target_from_identity
 from workers.markers import applies
 from workers.plan import Call, WantedTarget
 from workers.requirements import Wanted, WantedFile, WantedRelease
+from workers.sources import LOCAL, UNPINNED
 
 MOST_THINGS: Final = 10_000
 MOST_TARGETS: Final = 64
@@ -139,6 +140,20 @@ def say_call(call: Call, digest_of_file: Callable[[WantedFile], Sha256]) -> Said
 def uploads(call: SaidCall) -> list[SaidUpload]:
     """The things of `call` that must have been uploaded."""
     return [one for one in call.wanted if isinstance(one, SaidUpload)]
+
+
+def channels_of(call: SaidCall) -> frozenset[Channel]:
+    """The channels that what is built would go to. Raises MalformedError for no channel."""
+    if call.channel:
+        return frozenset({parse_channel(call.channel)})
+    return frozenset(map(_own_channel, call.wanted))
+
+
+def _own_channel(one: SaidRelease | SaidUpload) -> Channel:
+    """Where a thing goes when nobody says otherwise; see `workers.sources.channel_for`."""
+    if isinstance(one, SaidUpload):
+        return LOCAL
+    return RELEASE if one.hashes else UNPINNED
 
 
 def kept(call: SaidCall) -> dict[str, JSON]:
