@@ -1,7 +1,7 @@
 """The tables of the catalogue. How a catalogue gets them: `store/migrations`.
 
-What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`; what is
-still to be built, in `jobs`. JSON is kept as canonical text, times as UTC, and there are no floats.
+What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`; what was
+taken back, in `invalidations`; what is still to be built, in `jobs`. JSON is kept as canonical text, times as UTC, and there are no floats.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from store.digest import JSON, canonical_json
 
-HEAD: Final = "0003"
+HEAD: Final = "0005"
 """The newest revision in `store/migrations/versions`: what this code reads and writes."""
 
 
@@ -136,6 +136,24 @@ files: Final = Table(
     Column("interpreter_bound", CanonicalJson, nullable=False),
 )
 
+# A yank or a disowning that somebody ordered, and what it was ordered of: `store/invalidate.py`.
+invalidations: Final = Table(
+    "invalidations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("verb", String(16), nullable=False),
+    Column("selection", CanonicalJson, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("undone_at", UtcTime),
+    Column("undone_by", String(200)),
+    CheckConstraint("verb IN ('yank', 'disown')", name="verb"),
+)
+
+STANDING: Final = text("disowned IS NULL")
+"""Said in just these words, the engines know that the index over standing releases will do."""
+
 releases: Final = Table(
     "releases",
     metadata,
@@ -150,10 +168,34 @@ releases: Final = Table(
     Column("proof", Text, nullable=False),
     Column("published_at", UtcTime, nullable=False),
     Column("yanked", Text),
-    UniqueConstraint("channel", "fingerprint", "build_key"),
+    # The order that took it back; NULL while it stands.
+    Column("disowned", Integer, ForeignKey("invalidations.id")),
+    # A build has one release that stands, and as many as were disowned.
+    Index(
+        "uq_releases_standing",
+        "channel",
+        "fingerprint",
+        "build_key",
+        unique=True,
+        sqlite_where=STANDING,
+        postgresql_where=STANDING,
+    ),
     Index(None, "channel", "fingerprint", "filename"),
     Index(None, "filename"),
     Index(None, "build_key"),
+)
+
+# What went into a release's build, each by its digest: whoever takes back a build requirement
+# takes back what was made with it.
+release_requirements: Final = Table(
+    "release_requirements",
+    metadata,
+    Column("release_id", Integer, ForeignKey("releases.id"), primary_key=True),
+    Column("sha256", _DIGEST, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Index("ix_release_requirements_sha256", "sha256"),
+    Index("ix_release_requirements_name", "name", "version"),
 )
 
 widenings: Final = Table(
@@ -165,9 +207,43 @@ widenings: Final = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", CanonicalJson, nullable=False),
     Column("recorded_at", UtcTime, nullable=False),
+    # The order that took away its proof; NULL while it holds.
+    Column("disowned", Integer, ForeignKey("invalidations.id")),
     UniqueConstraint("release_id", "fingerprint"),
     Index(None, "fingerprint"),
     CheckConstraint("reason IN ('same-content', 'abi3', 'linkage-free')", name="reason"),
+)
+
+# Which releases an order struck, and the reason of the yank that each had before.
+invalidated: Final = Table(
+    "invalidated",
+    metadata,
+    Column("invalidation_id", Integer, ForeignKey("invalidations.id"), primary_key=True),
+    Column("release_id", Integer, ForeignKey("releases.id"), primary_key=True),
+    Column("yanked_before", Text),
+    Index("ix_invalidated_release", "release_id"),
+)
+
+# Which environments were given which file, to the day: `store/servings.py`.
+servings: Final = Table(
+    "servings",
+    metadata,
+    Column("channel", String(80), primary_key=True),
+    Column("fingerprint", String(200), primary_key=True),
+    Column("filename", String(255), ForeignKey("files.filename"), primary_key=True),
+    Column("first_on", String(10), nullable=False),
+    Column("last_on", String(10), nullable=False),
+    Index("ix_servings_filename", "filename"),
+)
+
+# What the garbage collection must keep, whatever the channel's rule says: `store/retention.py`.
+pins: Final = Table(
+    "pins",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("at", UtcTime, nullable=False),
 )
 
 resolutions: Final = Table(
