@@ -20,6 +20,7 @@ from store.digest import Sha256, canonical_json
 from store.errors import MalformedError, NameTakenError, NotProvenError, StoreError
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.folder import open_parts
+from store.invalidate import refuse_disowned
 from store.provenance import Provenance
 from store.release import Release, Widening, WideningReason
 from store.shelf import Blob
@@ -127,7 +128,8 @@ class Store:
         release seen, and may refuse by an error of its own.
 
         Raises PolicyError when channel or target may not have it; NotProvenError when its bytes
-        or its papers say otherwise; NameTakenError when the file name has other bytes; StoreError.
+        or its papers say otherwise; NameTakenError when the file name has other bytes;
+        DisownedError when these bytes, or what went into them, were taken back; StoreError.
         """
         _check_papers(wheel, provenance, target)
         admit(provenance.source, channel)
@@ -273,13 +275,17 @@ def _short(value: object) -> str:
 def _standing(
     connection: Connection, wheel: VerifiedWheel, provenance: Provenance, channel: Channel
 ) -> Release | None:
-    """The release that the build has already. Raises NameTakenError when there is none, and the
-    file name or the bytes are taken."""
+    """The release that the build has already.
+
+    Where there is none, raises NameTakenError when the file name or the bytes are taken, and
+    DisownedError when the bytes or what went into them were disowned.
+    """
     key, fingerprint = provenance.inputs.key, provenance.fingerprint
     if first := catalogue.release_of_build(connection, channel, fingerprint, key):
         return first
     if taken := catalogue.file_conflict(connection, wheel.filename, wheel.sha256):
         raise _name_taken(wheel.filename, wheel.sha256, *taken)
+    refuse_disowned(connection, wheel.filename, provenance)
     return None
 
 

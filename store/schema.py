@@ -221,6 +221,7 @@ invalidated: Final = Table(
     Column("invalidation_id", Integer, ForeignKey("invalidations.id"), primary_key=True),
     Column("release_id", Integer, ForeignKey("releases.id"), primary_key=True),
     Column("yanked_before", Text),
+    Column("lifted_at", UtcTime),
     Index("ix_invalidated_release", "release_id"),
 )
 

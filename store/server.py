@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import importlib.resources
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import quote
 
@@ -38,6 +40,7 @@ from store.environment import MAX_PROBE_JSON, parse_environment
 from store.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    DisownedError,
     RangeError,
     UnknownFileError,
     UnknownIndexError,
@@ -51,6 +54,7 @@ from store.negotiation import choose_form
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
+from store.servings import Servings
 from store.user_agent import mismatches
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
@@ -78,8 +82,16 @@ register_url_convertor("channel", _ChannelInPath())
 
 def create_app(store: Store, delivery: Delivery = Delivery()) -> Starlette:  # noqa: B008  # frozen
     """The application that serves `store`, its files as `delivery` says."""
+    record = Servings(store.database)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        with record.written():
+            yield
+
     app = Starlette(
         routes=_routes(),
+        lifespan=lifespan,
         middleware=[Middleware(Guard)],
         exception_handlers={
             WheelfarmError: _answer_error,
@@ -90,6 +102,7 @@ def create_app(store: Store, delivery: Delivery = Delivery()) -> Starlette:  # n
     app.router.redirect_slashes = False
     app.state.store = store
     app.state.delivery = delivery
+    app.state.servings = record
     return app
 
 
@@ -170,6 +183,9 @@ def _file(request: Request) -> Response:
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
+    if request.method == "GET":
+        channel, fingerprint = _named_index(request)
+        request.app.state.servings.note(channel, fingerprint, release.filename)
     return _deliver(request, release.sha256, "application/octet-stream")
 
 
@@ -216,8 +232,7 @@ def _store(request: Request) -> Store:
 
 def _index(request: Request) -> tuple[Channel, Fingerprint]:
     """The index that the path names. Raises MalformedError or UnknownIndexError."""
-    channel = parse_channel(request.path_params["channel"])
-    fingerprint = parse_fingerprint(request.path_params["fingerprint"])
+    channel, fingerprint = _named_index(request)
     if not _store(request).catalogue.has_index(channel, fingerprint):
         raise UnknownIndexError(
             f"the channel {channel} has no index for {fingerprint}",
@@ -226,10 +241,23 @@ def _index(request: Request) -> tuple[Channel, Fingerprint]:
     return channel, fingerprint
 
 
+def _named_index(request: Request) -> tuple[Channel, Fingerprint]:
+    """The index that the path names, whether it is there or not. Raises MalformedError."""
+    channel = parse_channel(request.path_params["channel"])
+    return channel, parse_fingerprint(request.path_params["fingerprint"])
+
+
 def _served(request: Request, filename: str) -> Release:
-    channel, fingerprint = _index(request)
-    release = _store(request).catalogue.served_file(channel, fingerprint, filename)
+    channel, fingerprint = _named_index(request)
+    catalogue = _store(request).catalogue
+    release = catalogue.served_file(channel, fingerprint, filename)
     if release is None:
+        if catalogue.was_disowned(channel, fingerprint, filename):
+            raise DisownedError(
+                f"{filename[:200]} was disowned: it must not be used any more",
+                hint="remove it and what was cached of it; `wheelfarm explain` says why",
+            )
+        _index(request)  # is there such an index at all?
         raise UnknownFileError(
             f"{fingerprint} in {channel} has no file {filename[:80]!r}",
             hint="the links page of the index lists its files",

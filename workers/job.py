@@ -13,7 +13,7 @@ from typing import Final
 from builder.build import build_wheel, context_of
 from builder.stages import BuildFailure, BuildRequest, FinishedBuild, Sdist
 from builder.verify import reverify
-from store.digest import Sha256
+from store.digest import JSON, Sha256
 from store.disk import disk_trouble, locked_folder
 from store.errors import NotProvenError
 from store.fingerprint import Fingerprint
@@ -60,6 +60,7 @@ class Job:
             workspace=workspace,
             index_url=self.settings.index_url,
             epoch=self.work.epoch,
+            salt=self.work.salt,
         )
 
 
@@ -113,9 +114,11 @@ def _build_and_publish(job: Job, store: Store, workspace: Path) -> Ended:
 
 
 def _publish(job: Job, store: Store, built: FinishedBuild) -> Release:
+    worker: dict[str, JSON] = {"worker": job.claim.worker}
+    environment = {**built.provenance.environment, **worker}
     release = store.put(
         built.wheel,
-        provenance=built.provenance,
+        provenance=dataclasses.replace(built.provenance, environment=environment),
         channel=job.work.channel,
         target=job.target.target,
         log=built.log,

@@ -174,6 +174,7 @@ def _order(sdist: Sdist, target: WantedTarget, call: Call, settings: Settings) -
         recipe=settings.recipe(sdist.source.name),
         channel=call.channel or channel_for(sdist.source),
         epoch=settings.epoch,
+        salt=settings.salt(sdist.source.name, fingerprint_of(target.target)),
         pins=None,
     )
     try:

@@ -17,6 +17,8 @@ from typing import Any, Final, TypeVar
 
 from packaging.utils import canonicalize_name
 
+from store.errors import MalformedError
+from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
 from workers.errors import SettingsError
 
@@ -24,9 +26,11 @@ FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
     "accel-prefix", "blob-redirects", "blobs", "cache", "database", "epoch", "farm", "index-url",
-    "recipes", "store", "targets", "worker",
+    "recipes", "salts", "store", "targets", "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
+
+_SALT: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 _MEMORY: Final = "memory-class"
 
@@ -46,6 +50,23 @@ class NamedTarget:
     python: Path | None = None
     headers: Path | None = None
     sdk: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Salt:
+    """A ``[[salts]]`` table: text that makes a class of builds fresh.
+
+    It is part of every BuildKey of `package` (normalised) and `fingerprint`; where one of them is
+    None, of all.
+    """
+
+    text: str
+    package: str | None = None
+    fingerprint: str | None = None
+
+    def meets(self, package: str, fingerprint: str) -> bool:
+        """Whether it is part of the BuildKeys of that package for that target."""
+        return self.package in {None, package} and self.fingerprint in {None, fingerprint}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +123,17 @@ class Settings:
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     memory_classes: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
+    salts: tuple[Salt, ...] = ()
     farm: FarmRules = FarmRules()
     worker: WorkerRules = WorkerRules()
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
         return self.recipes.get(name, Recipe())
+
+    def salt(self, name: str, fingerprint: str) -> str:
+        """The salt of a project's builds for a target: every one that meets them, in order."""
+        return "\n".join(salt.text for salt in self.salts if salt.meets(name, fingerprint))
 
 
 def load_settings(*, file: Path | None = None, store: Path | None = None) -> Settings:
@@ -133,6 +159,7 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         },
         memory_classes=_tables(table, "recipes", _memory_class),
         epoch=_optional(table, "epoch", int, "") or 0,
+        salts=_salts(table),
         farm=_farm_rules(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
     )
@@ -193,6 +220,30 @@ def _memory_class(row: Mapping[str, object], path: str) -> int:
     if value not in {1, 2, 3} or isinstance(value, bool):
         raise SettingsError("must be 1, 2 or 3", path=f"{path}.{_MEMORY}")
     return int(str(value))
+
+
+def _salts(table: Mapping[str, object]) -> tuple[Salt, ...]:
+    rows = _optional(table, "salts", list, "") or []
+    return tuple(_salt(row, f"salts[{number}]") for number, row in enumerate(rows))
+
+
+def _salt(row: object, path: str) -> Salt:
+    if not isinstance(row, dict):
+        raise SettingsError("must be a table", path=path, hint="write [[salts]]")
+    _refuse_unknown(row, {"salt", "package", "fingerprint"}, path)
+    values = {key: _optional(row, key, str, path) for key in ("salt", "package", "fingerprint")}
+    if not values["salt"] or not _SALT.fullmatch(values["salt"]):
+        raise SettingsError(
+            "must be a line of 1 to 200 characters", path=f"{path}.salt", hint='as in "2026-11-28"'
+        )
+    package = canonicalize_name(values["package"]) if values["package"] else None
+    if values["fingerprint"] is not None:
+        try:
+            parse_fingerprint(values["fingerprint"])
+        except MalformedError as error:
+            place = f"{path}.fingerprint"
+            raise SettingsError(error.bare_message, path=place, hint=error.hint) from error
+    return Salt(text=values["salt"], package=package, fingerprint=values["fingerprint"])
 
 
 def _farm_rules(table: Mapping[str, object]) -> FarmRules:

@@ -157,6 +157,7 @@ def _make_the_rest() -> None:
         sa.Column("invalidation_id", sa.Integer(), nullable=False),
         sa.Column("release_id", sa.Integer(), nullable=False),
         sa.Column("yanked_before", sa.Text(), nullable=True),
+        sa.Column("lifted_at", sa.DateTime(timezone=True), nullable=True),
         _reference("invalidated", "invalidation_id", "invalidations.id"),
         _reference("invalidated", "release_id", "releases.id"),
         sa.PrimaryKeyConstraint("invalidation_id", "release_id", name=op.f("pk_invalidated")),
