@@ -171,9 +171,7 @@ def _disowned(order: Order, filename: str, subject: str | None = None) -> Disown
 
 def _disowned_by(connection: Connection, sha256: str) -> int | None:
     """The order that took back the file of that digest; None where a release of it stands."""
-    query = (
-        select(releases.c.disowned).join_from(releases, files).where(files.c.sha256 == sha256)
-    )
+    query = select(releases.c.disowned).join_from(releases, files).where(files.c.sha256 == sha256)
     found = list(connection.execute(query).scalars())
     return None if not found or None in found else int(max(cast("list[int]", found)))
 
@@ -285,7 +283,7 @@ def _settle_one(
         _offer(connection, offered[-1].filename, rows)
 
 
-def _offer(connection: Connection, filename: str, rows: Sequence[Row[Any]]) -> None:
+def _offer(connection: Connection, filename: str, rows: Sequence[Any]) -> None:
     for row in rows:
         by_rule = row.yanked is None or row.yanked.startswith(SUPERSEDED)
         wanted = None if row.filename == filename else f"{SUPERSEDED}{filename}"

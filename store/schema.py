@@ -1,7 +1,8 @@
 """The tables of the catalogue. How a catalogue gets them: `store/migrations`.
 
 What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`; what was
-taken back, in `invalidations`; what is still to be built, in `jobs`. JSON is kept as canonical text, times as UTC, and there are no floats.
+taken back, in `invalidations`; what is still to be built, in `jobs`. JSON is kept as canonical
+text, times as UTC, and there are no floats.
 """
 
 from __future__ import annotations

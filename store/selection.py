@@ -7,7 +7,7 @@ that the catalogue keeps is searched for the value first, then read where it occ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
@@ -101,7 +101,7 @@ def matching(connection: Connection, selection: Selection) -> list[int]:
     query = _rows(connection, selection)
     tests = _tests(connection, selection)
     if not tests:
-        return sorted(connection.execute(query).scalars())
+        return [int(row.id) for row in connection.execute(query)]
     found = []
     for release_id, provenance in _with_provenance(connection, query):
         if all(test(release_id, provenance) for test in tests):
@@ -169,34 +169,16 @@ def _paths(value: object) -> dict[str, str]:
     return {str(name): read.text(name) for name in names}
 
 
-def _rows(connection: Connection, selection: Selection) -> Select[tuple[int]]:
+def _rows(connection: Connection, chosen: Selection) -> Select[tuple[int]]:
     """The numbers of the releases that meet the conditions on tables."""
     query = select(releases.c.id).join_from(releases, files).join(sources)
-    return query.where(and_(True, *_conditions(connection, selection))).order_by(releases.c.id)  # noqa: FBT003
-
-
-def _conditions(connection: Connection, chosen: Selection) -> Iterator[ColumnElement[bool]]:
-    if chosen.channel:
-        yield releases.c.channel == chosen.channel
-    if chosen.fingerprint:
-        yield releases.c.fingerprint == chosen.fingerprint
-    if chosen.file:
-        yield or_(files.c.filename == chosen.file, files.c.sha256 == chosen.file)
-    if chosen.package:
-        yield _named(files.c.name, files.c.version, chosen.package)
-    if chosen.build_key:
-        yield releases.c.build_key == chosen.build_key
-    if chosen.requirement:
-        yield releases.c.id.in_(_made_with(chosen.requirement))
-    if chosen.interpreter:
-        yield releases.c.fingerprint.in_(_fingerprints(connection, chosen.interpreter))
-    if chosen.linked:
-        yield files.c.interpreter_bound != []
-    if chosen.sdist:
-        yield or_(sources.c.filename == chosen.sdist, sources.c.sha256 == chosen.sdist)
+    for name, condition in _CONDITIONS.items():
+        if text := getattr(chosen, name):
+            query = query.where(condition(connection, text))
     for text in (chosen.toolchain, *chosen.fields.values()):
         if text and not _is_digest(text):  # a digest may be that of a whole branch
-            yield _mentions(text)
+            query = query.where(_mentions(text))
+    return query.order_by(releases.c.id)
 
 
 def _named(name: Any, version: Any, label: str) -> ColumnElement[bool]:
@@ -233,6 +215,19 @@ def _is_build(fingerprint: str, identity: Mapping[str, JSON], text: str) -> bool
         if name.startswith("build.") and isinstance(value, str)
     ]
     return text in fingerprint or any(text in {value, value.rpartition("/")[2]} for value in built)
+
+
+_CONDITIONS: Final[Mapping[str, Callable[[Connection, Any], ColumnElement[bool]]]] = {
+    "channel": lambda _, text: releases.c.channel == text,
+    "fingerprint": lambda _, text: releases.c.fingerprint == text,
+    "file": lambda _, text: or_(files.c.filename == text, files.c.sha256 == text),
+    "package": lambda _, text: _named(files.c.name, files.c.version, text),
+    "build_key": lambda _, text: releases.c.build_key == text,
+    "requirement": lambda _, text: releases.c.id.in_(_made_with(text)),
+    "interpreter": lambda asked, text: releases.c.fingerprint.in_(_fingerprints(asked, text)),
+    "linked": lambda _, __: files.c.interpreter_bound != [],
+    "sdist": lambda _, text: or_(sources.c.filename == text, sources.c.sha256 == text),
+}
 
 
 def _tests(connection: Connection, chosen: Selection) -> list[Any]:
@@ -308,7 +303,9 @@ def _with_provenance(
     numbers = connection.execute(query).scalars().all()
     for some in in_parts(numbers):
         rows = select(releases.c.id, releases.c.provenance).where(releases.c.id.in_(some))
-        yield from ((row.id, row.provenance) for row in connection.execute(rows.order_by(releases.c.id)))
+        yield from (
+            (row.id, row.provenance) for row in connection.execute(rows.order_by(releases.c.id))
+        )
 
 
 def in_parts(numbers: Iterable[Any]) -> Iterator[list[Any]]:

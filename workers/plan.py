@@ -218,6 +218,8 @@ def _settled(
 
 def offered(catalogue: Catalogue, release: Release) -> bool:
     """Whether the release may be installed: one that was superseded is offered again by this."""
+    if release.disowned is not None:
+        return False
     if release.yanked is None:
         return True
     if not release.yanked.startswith(SUPERSEDED):

@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "attach": "Follow a submission to a farm again.",
     "build": "Build sdists into verified wheels for one or more targets.",
     "cancel": "Cancel a submission or a job of a farm.",
+    "disown": "Take releases back, with all that was built with them.",
     "explain": "Say where a wheel comes from, what was found in it, and whom it serves.",
     "export": "Write one fingerprint's wheels to a folder for --find-links or nginx.",
     "fingerprint": "Measure an interpreter and print its fingerprint; compare two.",
@@ -28,6 +29,7 @@ COMMANDS: Final = {
     "why": "Say why a job is not running.",
     "worker": "Take the jobs of a farm that this machine can do.",
     "workers": "List the workers of a farm, drain or readmit one.",
+    "yank": "Hide releases from installers that do not pin them.",
 }
 """Command name -> its one-line help. Its code is `workers/cli/NAME.py`, as `command`."""
 

@@ -17,11 +17,12 @@ from typing import Final, Protocol
 
 from store.digest import Sha256
 from store.fingerprint import Fingerprint
+from store.invalidate import Verb
 from store.provenance import BuildKey
 from store.target import Target
 from workers.errors import TransitionError, UnknownJobError
-from workers.farm import answers, listing
-from workers.farm.calls import SaidCall, kept, read_call, uploads
+from workers.farm import answers, invalidation, listing
+from workers.farm.calls import SaidCall, SaidStrike, SaidUndo, kept, read_call, uploads
 from workers.farm.farm import Farm
 from workers.farm.forecast import cache_by_queue, forecasts
 from workers.farm.jobs import JobRow
@@ -107,6 +108,15 @@ class Desk(Protocol):
 
     def queues(self) -> answers.Queues:
         """The depth and age of every queue."""
+
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach."""
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings."""
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
 
 
 def is_submission(word: str) -> bool:
@@ -293,6 +303,18 @@ class FarmDesk:
             ],
             unplanned=count_unplanned(self.farm),
         )
+
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach. Raises MalformedError."""
+        return invalidation.strike(self.farm.store, verb, call)
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings. Raises MalformedError, NotFoundError."""
+        return invalidation.undo(self.farm.store, verb, call)
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+        return invalidation.orders(self.farm.store)
 
     def _set_state(self, worker_id: str, state: str) -> answers.Workers:
         known = [row for row in self.farm.registry.all() if row.id == worker_id]

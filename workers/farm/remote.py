@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from store.digest import Sha256
 from store.errors import UsageError
+from store.invalidate import Verb
 from workers.errors import FarmRefusedError, ServerError
 from workers.farm import answers
-from workers.farm.calls import SaidCall
+from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
 from workers.farm.event_stream import Patience, ServerEvent, followed, read_events
 from workers.farm.listing import Filter
 
@@ -134,6 +135,18 @@ class RemoteDesk:
         """The depth and age of every queue."""
         return self._ask("GET", "queues", answers.Queues)
 
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach."""
+        return self._ask("POST", verb, answers.Strike, data=_json(call))
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings."""
+        return self._ask("POST", f"{verb}/undo", answers.Lifted, data=_json(call))
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+        return self._ask("GET", "invalidations", answers.Orders)
+
     def _whole_log(self, job_id: int) -> Iterator[str]:
         with self._send("GET", f"jobs/{job_id}/log", stream=True) as answer:
             _refuse_trouble(answer)
@@ -188,8 +201,8 @@ class RemoteDesk:
             ) from error
 
 
-def _json(call: SaidCall) -> str:
-    return call.model_dump_json()
+def _json(call: BaseModel) -> str:
+    return call.model_dump_json(by_alias=True)
 
 
 def _refuse_trouble(answer: requests.Response) -> None:
