@@ -11,7 +11,7 @@ import pytest
 
 from builder.interpreter import measure_self
 from store.channel import RELEASE, Channel
-from store.digest import digest_of, sha256_of
+from store.digest import JSON, digest_of, sha256_of
 from store.errors import DisownedError, MalformedError, NotFoundError
 from store.explain import explain
 from store.fingerprint import fingerprint_of
@@ -112,7 +112,10 @@ def test_two_wheels_that_were_built_with_each_other_end_the_search(
     assert listed(store, hen) == [hen.filename], "the first hen came before the egg"
 
 
-TOOLCHAIN = {"kind": "native", "compiler": {"version": "gcc 12.2.0", "sha256": "ab" * 32}}
+TOOLCHAIN: dict[str, JSON] = {
+    "kind": "native",
+    "compiler": {"version": "gcc 12.2.0", "sha256": "ab" * 32},
+}
 
 
 CONDITIONS: list[Mapping[str, Any]] = [
@@ -304,9 +307,9 @@ def test_nothing_is_no_order(store: Store, orders: Invalidation) -> None:
 
 @pytest.mark.parametrize("wrong", ["", " ", "a\nb", "x" * 501])
 def test_a_reason_is_one_line(orders: Invalidation, wrong: str) -> None:
-    for words in ({"reason": wrong, "by": "ada"}, {"reason": "x", "by": wrong}):
+    for reason, by in ((wrong, "ada"), ("x", wrong)):
         with pytest.raises(MalformedError, match="one line of 1 to 500"):
-            orders.disown(Selection(package="x"), **words)
+            orders.disown(Selection(package="x"), reason=reason, by=by)
 
 
 def test_the_build_that_was_superseded_is_offered_again(
