@@ -44,14 +44,13 @@ def serving(place: Place) -> Iterator[None]:
     place.url = ""  # else it would be asked as a farm
 
 
-def install(place: Place, outcome: dict[str, Any], name: str) -> subprocess.CompletedProcess[str]:
-    """Install the package with uv into a new environment, and import its module."""
-    folder = place.folder / name
-    uv(place, "venv", "--python", sys.executable, str(folder))
+def uvx(place: Place, outcome: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Have uvx make an environment with the package, and import its module there."""
     index = f"{place.url}{outcome['channel']}/{outcome['fingerprint']}/simple/"
-    python = str(folder / "bin" / "python")
+    command = ("python", "-c", "import needs_library._fast")
     return uv(
-        place, "pip", "install", "--python", python, "--default-index", index, "needs-library",
+        place, "tool", "run", "--python", sys.executable, "--default-index", index, "--from",
+        "needs-library", *command,
     )  # fmt: skip
 
 
@@ -59,7 +58,7 @@ def uv(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:
     cache = place.folder / "uv-cache"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
     return subprocess.run(
-        [find_uv_bin(), *arguments, "--no-config", "--cache-dir", str(cache)],
+        [find_uv_bin(), "--no-config", "--cache-dir", str(cache), *arguments],
         env=environment, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
@@ -77,10 +76,8 @@ def test_cleaning_a_package_cleans_what_was_made_from_it(
     assert built["status"] == "built", built
     assert build(place, sdist)["status"] == "hit"
     with serving(place):
-        done = install(place, built, "before")
+        done = uvx(place, built)
         assert done.returncode == 0, done.stderr
-    python = tmp_path / "before" / "bin" / "python"
-    subprocess.run([python, "-c", "import needs_library._fast"], check=True)
 
     libpython = f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
     chosen = ("disown", "--interpreter", libpython, "--linked")
@@ -96,10 +93,13 @@ def test_cleaning_a_package_cleans_what_was_made_from_it(
         url = f"{place.url}{built['channel']}/{built['fingerprint']}/files/{built['filename']}"
         gone = requests.get(url, timeout=30)
         assert (gone.status_code, gone.json()["code"]) == (410, "disowned")
-        assert install(place, built, "after").returncode != 0
+        assert uvx(place, built).returncode != 0
     assert cached(place), "no news of an index reaches a cache by itself"
-    clean = next(e["command"] for e in radius["cleaning"] if e["command"].startswith("uv cache"))
-    assert uv(place, *clean.split()[1:]).returncode == 0
+    commands = [each["command"].split() for each in radius["cleaning"]]
+    clean, prune = (words[1:] for words in commands if words[:2] == ["uv", "cache"])
+    assert uv(place, *clean).returncode == 0
+    assert cached(place), "this is the issue: uvx's environment stays"
+    assert uv(place, *prune).returncode == 0
     assert cached(place) == []
 
     again = build(place, sdist)
@@ -108,4 +108,4 @@ def test_cleaning_a_package_cleans_what_was_made_from_it(
     fresh = build(place, sdist, SALT)
     assert (fresh["status"], fresh["build_key"] != built["build_key"]) == ("built", True), fresh
     with serving(place):
-        assert install(place, fresh, "fresh").returncode == 0
+        assert uvx(place, fresh).returncode == 0
