@@ -85,6 +85,7 @@ def start(yard: Yard, command: Command) -> subprocess.Popen[str]:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "workers"),
     [
