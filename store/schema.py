@@ -88,6 +88,8 @@ blobs: Final = Table(
     metadata,
     Column("sha256", _DIGEST, primary_key=True),
     Column("size", BigInteger, nullable=False),
+    # When a garbage collection found that nothing names it; see `store/garbage.py`.
+    Column("condemned_at", UtcTime),
     CheckConstraint("length(sha256) = 64 AND size >= 0", name="digest"),
 )
 
@@ -135,6 +137,7 @@ files: Final = Table(
     Column("content_sha256", _DIGEST, nullable=False),
     Column("extension_modules", CanonicalJson, nullable=False),
     Column("interpreter_bound", CanonicalJson, nullable=False),
+    Index(None, "metadata_sha256"),
 )
 
 # A yank or a disowning that somebody ordered, and what it was ordered of: `store/invalidate.py`.
@@ -184,6 +187,8 @@ releases: Final = Table(
     Index(None, "channel", "fingerprint", "filename"),
     Index(None, "filename"),
     Index(None, "build_key"),
+    Index(None, "source_id"),
+    Index(None, "log_sha256"),
 )
 
 # What went into a release's build, each by its digest: whoever takes back a build requirement
@@ -305,6 +310,7 @@ jobs: Final = Table(
     Index("ix_jobs_submitter", "submitter", "state", "rank"),
     Index("ix_jobs_lease", "state", "lease_until"),
     Index("ix_jobs_build_key", "build_key"),
+    Index("ix_jobs_log", "log_sha256"),
 )
 
 job_events: Final = Table(

@@ -35,6 +35,7 @@ def upgrade() -> None:
         postgresql_where=_STANDING,
     )
     _make_the_rest()
+    _let_garbage_be_found()
     _fill_requirements()
 
 
@@ -182,6 +183,15 @@ def _make_the_rest() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("subject", name=op.f("pk_pins")),
     )
+
+
+def _let_garbage_be_found() -> None:
+    """A blob that is deleted is looked for in every column that may name it."""
+    op.add_column("blobs", sa.Column("condemned_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_index(op.f("ix_files_metadata_sha256"), "files", ["metadata_sha256"])
+    op.create_index(op.f("ix_releases_source_id"), "releases", ["source_id"])
+    op.create_index(op.f("ix_releases_log_sha256"), "releases", ["log_sha256"])
+    op.create_index("ix_jobs_log", "jobs", ["log_sha256"])
 
 
 def _fill_requirements() -> None:
