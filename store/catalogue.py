@@ -296,6 +296,25 @@ def file_conflict(connection: Connection, filename: str, sha256: Sha256) -> tupl
     return next((pair for pair in pairs if pair != (filename, sha256)), None)
 
 
+def channel_has(connection: Connection, channel: Channel, filename: str) -> bool:
+    """Whether a channel has the file already, in whatever index."""
+    query = select(releases.c.id).where(
+        releases.c.channel == channel, releases.c.filename == filename
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def channel_size(connection: Connection, channel: Channel) -> int:
+    """Bytes of the wheels of a channel, each once; disowned ones are kept, so they count."""
+    names = select(releases.c.filename).where(releases.c.channel == channel)
+    query = (
+        select(func.coalesce(func.sum(blobs.c.size), 0))
+        .join_from(files, blobs, files.c.sha256 == blobs.c.sha256)
+        .where(files.c.filename.in_(names))
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def metadata_blob(wheel: VerifiedWheel) -> tuple[Sha256, int]:
     """Digest and size in bytes of the wheel's METADATA file."""
     return sha256_of(wheel.metadata), len(wheel.metadata)

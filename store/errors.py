@@ -118,6 +118,14 @@ class DisownedError(WheelfarmError):
     http_status = 410
 
 
+class QuotaError(WheelfarmError):
+    """A channel has no room for another wheel."""
+
+    code = "quota"
+    exit_status = REFUSED
+    http_status = 403
+
+
 class NotProvenError(WheelfarmError):
     """What the store read in the bytes is not what it was told about them."""
 

@@ -231,13 +231,13 @@ def _disown(connection: Connection, order: Order, radius: Radius) -> None:
     for some in in_parts([each.widening_id for each in radius.widened]):
         taken = update(widenings).where(widenings.c.id.in_(some))
         connection.execute(taken.values(disowned=order.id))
-    _forget_resolutions(connection, {each.sha256 for each in struck})
+    forget_resolutions(connection, {each.sha256 for each in struck})
 
 
 _STRIKES: Final = {"yank": _yank, "disown": _disown}
 
 
-def _forget_resolutions(connection: Connection, digests: set[str]) -> None:
+def forget_resolutions(connection: Connection, digests: set[str]) -> None:
     """Have build requirements resolved afresh where a remembered resolution names one of these."""
     query = select(resolutions.c.key, resolutions.c.pins)
     stale = [

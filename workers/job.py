@@ -15,7 +15,7 @@ from builder.stages import BuildFailure, BuildRequest, FinishedBuild, Sdist
 from builder.verify import reverify
 from store.digest import JSON, Sha256
 from store.disk import disk_trouble, locked_folder
-from store.errors import DisownedError, NotProvenError
+from store.errors import DisownedError, NotProvenError, QuotaError
 from store.fingerprint import Fingerprint
 from store.publish import Store
 from store.release import Release
@@ -110,7 +110,7 @@ def _build_and_publish(job: Job, store: Store, workspace: Path) -> Ended:
         return _failed(job, store, built)
     try:
         release = _publish(job, store, built)
-    except DisownedError as error:
+    except (DisownedError, QuotaError) as error:
         return Ended(outcome=outcome_of(job.work, job.target.name, "refused", error=error))
     _withdraw_poorer(store, release, siblings)
     return Ended(outcome=_published(job, store, release))

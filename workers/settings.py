@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from packaging.utils import canonicalize_name
 
+from store.channel import parse_channel
 from store.errors import MalformedError
 from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
@@ -25,8 +26,8 @@ from workers.errors import SettingsError
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
-    "accel-prefix", "blob-redirects", "blobs", "cache", "database", "epoch", "farm", "index-url",
-    "recipes", "salts", "store", "targets", "worker",
+    "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
+    "index-url", "recipes", "retention", "salts", "store", "targets", "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
 
@@ -35,7 +36,8 @@ _SALT: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _MEMORY: Final = "memory-class"
 
 T = TypeVar("T")
-R = TypeVar("R", Recipe, "FarmRules", "WorkerRules")
+R = TypeVar("R", Recipe, "ChannelRules", "FarmRules", "RetentionRules", "WorkerRules")
+_ANY_DEV: Final = "dev/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,32 @@ class Salt:
     def meets(self, package: str, fingerprint: str) -> bool:
         """Whether it is part of the BuildKeys of that package for that target."""
         return self.package in {None, package} and self.fingerprint in {None, fingerprint}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRules:
+    """A ``[channels.NAME]`` table: what garbage collection keeps of a channel, and how much it may
+    hold; 0 stands for no rule and no limit.
+
+    `keep_versions` are the newest versions of each project in each index, `keep_days` what was
+    published since; where both are 0 everything is kept.
+    """
+
+    keep_versions: int = 0
+    keep_days: int = 0
+    quota_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionRules:
+    """The ``[retention]`` table: `locks` are the patterns of lock files whose wheels are kept,
+    from the settings file's own folder; `grace_hours` is how long nothing is touched; logs of
+    failed builds go after `log_days`.
+    """
+
+    locks: tuple[str, ...] = ()
+    grace_hours: int = 24
+    log_days: int = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +134,7 @@ class WorkerRules:
 class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
-    `database` None means that the catalogue is in the store's folder, else it is the URL of a
+    `folder` is that of the settings file. `database` None means that the catalogue is in the store's folder, else it is the URL of a
     PostgreSQL database. `blobs` None means the bucket that the store has already, or its own
     folder. `cache` holds what can be made again: sdists, toolchains, logs of failed builds,
     scratch.
@@ -126,6 +154,20 @@ class Settings:
     salts: tuple[Salt, ...] = ()
     farm: FarmRules = FarmRules()
     worker: WorkerRules = WorkerRules()
+    channels: Mapping[str, ChannelRules] = field(default_factory=dict)
+    retention: RetentionRules = RetentionRules()
+    folder: Path = Path()
+
+    def channel(self, name: str) -> ChannelRules:
+        """The rules of a channel: its own, else those of ``dev/*`` for a channel of that kind."""
+        if name in self.channels:
+            return self.channels[name]
+        others = self.channels.get(_ANY_DEV, ChannelRules())
+        return others if name.startswith("dev/") else ChannelRules()
+
+    def quota(self, name: str) -> int | None:
+        """How many bytes of wheels a channel may hold; None for no limit."""
+        return self.channel(name).quota_mib * (1 << 20) or None
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
@@ -162,6 +204,11 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         salts=_salts(table),
         farm=_farm_rules(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
+        channels=_tables(table, "channels", _channel_rules),
+        retention=_record(
+            RetentionRules(), _optional(table, "retention", dict, "") or {}, "retention"
+        ),
+        folder=folder,
     )
 
 
@@ -244,6 +291,16 @@ def _salt(row: object, path: str) -> Salt:
             place = f"{path}.fingerprint"
             raise SettingsError(error.bare_message, path=place, hint=error.hint) from error
     return Salt(text=values["salt"], package=package, fingerprint=values["fingerprint"])
+
+
+def _channel_rules(row: Mapping[str, object], path: str) -> ChannelRules:
+    name = path.partition(".")[2]
+    if name != _ANY_DEV:
+        try:
+            parse_channel(name)
+        except MalformedError as error:
+            raise SettingsError(error.bare_message, path=path, hint=error.hint) from error
+    return _record(ChannelRules(), row, path)
 
 
 def _farm_rules(table: Mapping[str, object]) -> FarmRules:

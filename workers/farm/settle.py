@@ -43,7 +43,7 @@ def kind_of(outcome: Outcome) -> JobFailure:
         return cast("JobFailure", outcome.code)
     if outcome.code == "worker-died":
         return "died"
-    if outcome.code == "disowned":
+    if outcome.code in {"disowned", "quota"}:
         return "policy"
     return "infrastructure" if outcome.status == "trouble" else "build"
 
