@@ -30,9 +30,7 @@ def command(
     Also those that are published later. Without arguments it lists the pins.
     """
     if subjects and not reason:
-        raise UsageError(
-            "no reason is given", hint="--reason TEXT, for who cleans up in five years"
-        )
+        raise UsageError("no reason is given", hint="--reason TEXT, for who cleans up later")
     with closing(open_store(folder)) as store:
         pins = Pins(store.database)
         for subject in subjects:
