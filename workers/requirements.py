@@ -15,7 +15,7 @@ from typing import Final
 from packaging.markers import Marker
 from packaging.pylock import Pylock, PylockValidationError
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, canonicalize_version
 
 from store.digest import Sha256, parse_sha256
 from store.errors import MalformedError
@@ -105,7 +105,12 @@ def _of_lines(path: Path, depth: int = 0) -> Iterator[str]:
         elif not line.startswith("-"):
             wanted = _from_line(line, f"{path}:{number}")
             assert isinstance(wanted, WantedRelease)
-            yield from wanted.hashes or [f"{wanted.name}=={wanted.version}"]
+            yield from wanted.hashes or [f"{wanted.name}=={_canonical(wanted.version)}"]
+
+
+def _canonical(version: str) -> str:
+    """The version as the store writes it (PEP 440), where it is one."""
+    return canonicalize_version(version, strip_trailing_zero=False)
 
 
 def _ranges(path: Path, depth: int = 0) -> Iterator[Requirement]:

@@ -135,9 +135,9 @@ class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
     `folder` is that of the settings file. `database` None means that the catalogue is in the
-    store's folder, else it is the URL of a PostgreSQL database. `blobs` None means the bucket that the store has already, or its own
-    folder. `cache` holds what can be made again: sdists, toolchains, logs of failed builds,
-    scratch.
+    store's folder, else it is the URL of a PostgreSQL database. `blobs` None means the bucket
+    that the store has already, or its own folder. `cache` holds what can be made again: sdists,
+    toolchains, logs of failed builds, scratch.
     """
 
     store: Path
