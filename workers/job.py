@@ -18,9 +18,9 @@ from builder.stages import BuildFailure, BuildRequest, FinishedBuild, Sdist
 from builder.verify import reverify
 from store.access import Actor
 from store.audit import Deed, record
-from store.digest import Sha256
+from store.digest import JSON, Sha256
 from store.disk import disk_trouble, locked_folder
-from store.errors import NotProvenError
+from store.errors import DisownedError, NotProvenError, QuotaError
 from store.fingerprint import Fingerprint
 from store.publish import Fence, Store
 from store.release import Release
@@ -70,6 +70,7 @@ class Job:
             workspace=workspace,
             index_url=self.settings.index_url,
             epoch=self.work.epoch,
+            salt=self.work.salt,
         )
 
 
@@ -135,15 +136,20 @@ def _patiently(act: Callable[[], T]) -> T:
 def _released(
     job: Job, store: Store, built: FinishedBuild, siblings: Mapping[Fingerprint, frozenset[str]]
 ) -> Ended:
-    release = _publish(job, store, built)
+    try:
+        release = _publish(job, store, built)
+    except (DisownedError, QuotaError) as error:
+        return Ended(outcome=outcome_of(job.work, job.target.name, "refused", error=error))
     _withdraw_poorer(store, release, siblings)
     return Ended(outcome=_published(job, store, release))
 
 
 def _publish(job: Job, store: Store, built: FinishedBuild) -> Release:
+    worker: dict[str, JSON] = {"worker": job.claim.worker}
+    environment = {**built.provenance.environment, **worker}
     release = store.put(
         built.wheel,
-        provenance=built.provenance,
+        provenance=dataclasses.replace(built.provenance, environment=environment),
         channel=job.work.channel,
         target=job.target.target,
         log=built.log,

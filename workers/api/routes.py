@@ -28,7 +28,7 @@ from workers.api.streams import (
 from workers.api.uploads import receive_sdist
 from workers.errors import UntrustedError
 from workers.farm import answers
-from workers.farm.calls import SaidCall
+from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
 from workers.farm.desk import FarmDesk
 from workers.farm.listing import Filter
 from workers.farm.planning import has_blob
@@ -321,3 +321,35 @@ async def mint(identity: answers.Identity, request: Request) -> answers.Minted:
 def queues(desk: AtDesk) -> answers.Queues:
     """Depth, age and takers of every queue: what an autoscaler wants to know."""
     return desk.queues()
+
+
+@router.post("/yank")
+def yank(call: SaidStrike, desk: AtDesk) -> answers.Strike:
+    """Yank releases (PEP 592): only who pins them gets them still. `dry_run` only looks."""
+    return desk.strike("yank", call)
+
+
+@router.post("/disown")
+def disown(call: SaidStrike, desk: AtDesk) -> answers.Strike:
+    """Take releases back with all that was built with them: every index, page, file and plan is
+    without them from then on. `dry_run` says what that would reach, and changes nothing.
+    """
+    return desk.strike("disown", call)
+
+
+@router.post("/yank/undo")
+def undo_yank(call: SaidUndo, desk: AtDesk) -> answers.Lifted:
+    """Undo a yank by the number of its order, or as far as a selection goes."""
+    return desk.undo("yank", call)
+
+
+@router.post("/disown/undo")
+def undo_disown(call: SaidUndo, desk: AtDesk) -> answers.Lifted:
+    """Undo a disowning by the number of its order, or as far as a selection goes."""
+    return desk.undo("disown", call)
+
+
+@router.get("/invalidations")
+def invalidations(desk: AtDesk) -> answers.Orders:
+    """The newest hundred yanks and disownings, undone ones also."""
+    return desk.orders()
