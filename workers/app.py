@@ -243,7 +243,7 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery has no types
 class _Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu has no types
     """A message that cannot be acknowledged costs a line of the log, not a page: it comes again."""
 
-    def ack_log_error(self, logger: object, errors: object, multiple: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+    def ack_log_error(self, logger: object, errors: object, multiple: bool = False) -> None:  # noqa: ARG002
         try:
             self.ack(multiple=multiple)
         except _TROUBLE as error:
