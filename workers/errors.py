@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from store.errors import (
     FARM_TROUBLE,
+    REFUSED,
     MalformedError,
     NotFoundError,
     UsageError,
@@ -33,6 +34,14 @@ class ConflictingSourcesError(UsageError):
     """Two lines of one run name the same project at the same version with other bytes."""
 
     code = "conflicting-sources"
+
+
+class NoChoiceError(WheelfarmError):
+    """No set of an index's wheels is all that was asked for."""
+
+    code = "no-choice"
+    exit_status = REFUSED
+    http_status = 409
 
 
 class WorkerDiedError(WheelfarmError):

@@ -63,6 +63,39 @@ def read_wanted(arguments: Sequence[str], files: Sequence[Path]) -> tuple[Wanted
     return tuple(dict.fromkeys(wanted))
 
 
+def read_requirements(arguments: Sequence[str], files: Sequence[Path]) -> tuple[Requirement, ...]:
+    """What may be chosen from: requirements that need not be exact, in order.
+
+    Raises RequirementsError, with the file and line, for what is no requirement.
+    """
+    found = [_requirement(argument, "command line") for argument in arguments]
+    for path in files:
+        found.extend(_ranges(path))
+    return tuple(found)
+
+
+def _ranges(path: Path, depth: int = 0) -> Iterator[Requirement]:
+    if depth > _DEEPEST_INCLUDE:
+        raise RequirementsError("files include each other too deeply", path=str(path))
+    for number, line in _logical_lines(_read(path)):
+        place = f"{path}:{number}"
+        option, _, rest = line.replace("=", " ", 1).partition(" ")
+        if option in {"-r", "--requirement"}:
+            yield from _ranges(path.parent / rest.strip(), depth + 1)
+        elif line.startswith("-"):
+            hint = "the wheels come from one index, and the lock has the hashes"
+            raise RequirementsError(f"unsupported option {option}", path=place, hint=hint)
+        else:
+            yield _requirement(line.partition(" --hash")[0], place)
+
+
+def _requirement(text: str, place: str) -> Requirement:
+    try:
+        return Requirement(text)
+    except InvalidRequirement as error:
+        raise RequirementsError(f"not a requirement: {text[:80]!r}", path=place) from error
+
+
 def _from_argument(argument: str) -> Wanted:
     if argument.endswith(_SDIST_SUFFIXES) or "/" in argument:
         return WantedFile(path=Path(argument))
@@ -120,10 +153,7 @@ def _from_line(line: str, place: str) -> Wanted:
 
 
 def _release(text: str, hashes: frozenset[Sha256], place: str) -> WantedRelease:
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement as error:
-        raise RequirementsError(f"not a requirement: {text[:80]!r}", path=place) from error
+    requirement = _requirement(text, place)
     return WantedRelease(
         name=canonicalize_name(requirement.name),
         version=_exact_version(requirement, place),

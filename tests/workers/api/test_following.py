@@ -76,6 +76,7 @@ def test_a_server_that_is_killed_and_comes_back_is_waited_for(place: Place, pack
     assert client.returncode == 0
 
 
+@pytest.mark.slow
 def test_an_accepted_submission_survives_the_server(place: Place, pack: Pack) -> None:
     """Planned by the server that comes after the one that took it."""
     client = place.start("build", pack("pure"))
@@ -188,6 +189,7 @@ def test_a_retried_job_is_built_again(place: Place, pack: Pack) -> None:
     assert (code, "error[farm-refused]: no job of 'nothing'" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_without_a_farm_the_commands_ask_the_local_store(place: Place, pack: Pack) -> None:
     local = ("--store", place.settings.store)
     assert place.say("build", pack("raises"), *local)[0] == 1
