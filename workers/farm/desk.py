@@ -297,7 +297,7 @@ class FarmDesk:
         return answers.Retried(jobs=sorted(again), forgotten=forgotten)
 
     def workers(self) -> answers.Workers:
-        """Every worker that was ever here, the newest last."""
+        """Every worker that is here, or was in the last day, the newest last."""
         rows = self.farm.registry.all()
         toolchains = {row.id: self.farm.registry.toolchains_of(row.id) for row in rows}
         found = skews(rows, toolchains)
