@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -60,6 +60,14 @@ Fence = Callable[[Connection], None]
 
 def _no_fence(_connection: Connection) -> None:
     """Lets everybody pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """For whom a wheel is published, and the record of how it came to be."""
+
+    target: Target
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,21 +137,40 @@ class Store:
         Raises PolicyError when channel or target may not have it; NotProvenError when its bytes
         or its papers say otherwise; NameTakenError when the file name has other bytes; StoreError.
         """
-        _check_papers(wheel, provenance, target)
-        admit(provenance.source, channel)
+        papers = [Papers(target=target, provenance=provenance)]
+        return self.put_all(wheel, papers, channel=channel, log=log, fence=fence)[0]
+
+    def put_all(
+        self,
+        wheel: VerifiedWheel,
+        papers: Sequence[Papers],
+        *,
+        channel: Channel,
+        log: Path,
+        fence: Fence = _no_fence,
+    ) -> list[Release]:
+        """Publish `wheel` for several targets at once, or for none of them; as `put` does.
+
+        All papers are about one log. Gives the release of each, in order.
+        """
+        for each in papers:
+            _check_papers(wheel, each.provenance, each.target)
+            admit(each.provenance.source, channel)
         with (
             self.blobs.stage_file(wheel.path, wheel.filename) as staged,
             self.blobs.stage_file(log, "build.log") as staged_log,
         ):
             seen = self._verify_again(wheel, staged)
-            _check_log(staged_log, provenance)
-            check_serves(seen.filename, seen.tags, seen.interpreter_bound, target)
-            release = self._standing(seen, provenance, channel)
-            if release is None:
+            for each in papers:
+                _check_log(staged_log, each.provenance)
+                check_serves(seen.filename, seen.tags, seen.interpreter_bound, each.target)
+            releases = self._all_standing(seen, papers, channel)
+            if releases is None:
                 self._keep(staged, staged_log, seen)
-                release = self._list(seen, provenance, channel, target, fence)
-        _say_which_stands(release, seen)
-        return release
+                releases = self._list(seen, papers, channel, fence)
+        for release in releases:
+            _say_which_stands(release, seen)
+        return releases
 
     def keep(self, path: Path) -> Blob:
         """Keep a file (an sdist, a log) as a blob that no release names."""
@@ -180,11 +207,14 @@ class Store:
             _compare(field, getattr(wheel, field), getattr(seen, field), wheel.filename)
         return seen
 
-    def _standing(
-        self, wheel: VerifiedWheel, provenance: Provenance, channel: Channel
-    ) -> Release | None:
+    def _all_standing(
+        self, wheel: VerifiedWheel, papers: Sequence[Papers], channel: Channel
+    ) -> list[Release] | None:
+        """The releases that there are already, None unless there is one for each paper."""
         with self.database.reading() as connection:
-            return _standing(connection, wheel, provenance, channel)
+            found = [_standing(connection, wheel, each.provenance, channel) for each in papers]
+        releases = [release for release in found if release is not None]
+        return releases if len(releases) == len(papers) else None
 
     def _keep(self, staged: Staged, staged_log: Staged, wheel: VerifiedWheel) -> None:
         """Blobs come before rows: a row never names bytes that are not there."""
@@ -193,23 +223,25 @@ class Store:
         self.blobs.put_bytes(wheel.metadata)
 
     def _list(
-        self,
-        wheel: VerifiedWheel,
-        provenance: Provenance,
-        channel: Channel,
-        target: Target,
-        fence: Fence,
-    ) -> Release:
-        """All rows in one transaction, unless another process was first."""
+        self, wheel: VerifiedWheel, papers: Sequence[Papers], channel: Channel, fence: Fence
+    ) -> list[Release]:
+        """All rows in one transaction, but those that another process was first with."""
         with self.database.writing() as connection:
             fence(connection)
-            if standing := _standing(connection, wheel, provenance, channel):
-                return standing
-            _record(connection, wheel, provenance, channel, target)
-            release = _standing(connection, wheel, provenance, channel)
-            assert release is not None
-            catalogue.supersede(connection, release)
-        return release
+            return [_list_one(connection, wheel, each, channel) for each in papers]
+
+
+def _list_one(
+    connection: Connection, wheel: VerifiedWheel, papers: Papers, channel: Channel
+) -> Release:
+    provenance = papers.provenance
+    if standing := _standing(connection, wheel, provenance, channel):
+        return standing
+    _record(connection, wheel, provenance, channel, papers.target)
+    release = _standing(connection, wheel, provenance, channel)
+    assert release is not None
+    catalogue.supersede(connection, release)
+    return release
 
 
 def _check_papers(wheel: VerifiedWheel, provenance: Provenance, target: Target) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from store.errors import (
     FARM_TROUBLE,
+    REFUSED,
     MalformedError,
     NotAllowedError,
     NotFoundError,
@@ -110,6 +111,14 @@ class IssuerUnreachableError(WheelfarmError):
     exit_status = FARM_TROUBLE
     http_status = 502
     transient = True
+
+
+class UploadRefusedError(WheelfarmError):
+    """What was uploaded is not what its name, its tags or its form say, or serves nobody here."""
+
+    code = "upload-refused"
+    exit_status = REFUSED
+    http_status = 422
 
 
 class FarmRefusedError(UsageError):

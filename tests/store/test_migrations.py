@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from store.database import Database, alembic_config, upgrade
-from store.errors import NotAStoreError
+from store.errors import NotAStoreError, StoreError
 from store.publish import Store
 from store.schema import HEAD, metadata
 
@@ -53,6 +53,35 @@ def test_every_older_form_is_brought_up_to_date(empty: Database, revision: str) 
         upgrade(connection, revision)
     empty.migrate()
     assert _differences(empty) == []
+
+
+_BEFORE = """
+INSERT INTO blobs VALUES ('{a}', 1);
+INSERT INTO targets VALUES ('t', '{{}}');
+INSERT INTO files VALUES ('w.whl', '{a}', 'w', '1', '[]', NULL, '{a}', '{a}', '[]', '[]');
+INSERT INTO sources VALUES (7, '{a}', 'w', '1', 'w.tar.gz', 'index', 'here', true);
+INSERT INTO releases VALUES (1, 'release', 't', '{a}', 'w.whl', 7, '{a}', '{{}}', 'x', {now}, NULL)
+"""
+
+
+def test_sources_and_what_refers_to_them_outlive_the_form_that_knew_no_uploads(
+    empty: Database,
+) -> None:
+    with empty.writing() as connection:
+        upgrade(connection, "0003")
+        for statement in _BEFORE.format(a="a" * 64, now="CURRENT_TIMESTAMP").split(";"):
+            connection.exec_driver_sql(statement)
+    empty.migrate()
+    with empty.writing() as connection:
+        read = connection.exec_driver_sql
+        joined = "SELECT s.id FROM releases r JOIN sources s ON r.source_id = s.id"
+        assert read(joined).scalar() == 7
+        upload = "'w', '1', 'w.whl', 'upload', 'by me', false)"
+        read(f"INSERT INTO sources VALUES (8, '{'b' * 64}', {upload}")
+        if not empty.in_postgresql:
+            assert read("PRAGMA foreign_key_check").all() == []
+    with pytest.raises(StoreError, match="(?i)foreign key"), empty.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM sources WHERE id = 7")
 
 
 def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:
