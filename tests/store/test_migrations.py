@@ -80,7 +80,7 @@ def test_sources_and_what_refers_to_them_outlive_the_form_that_knew_no_uploads(
         read(f"INSERT INTO sources VALUES (8, '{'b' * 64}', {upload}")
         if not empty.in_postgresql:
             assert read("PRAGMA foreign_key_check").all() == []
-    with pytest.raises(StoreError, match="(?i)foreign key"), empty.writing() as connection:
+    with pytest.raises(StoreError, match=r"(?i)foreign key"), empty.writing() as connection:
         connection.exec_driver_sql("DELETE FROM sources WHERE id = 7")
 
 

@@ -192,8 +192,9 @@ def test_the_same_file_again_is_fine_and_another_under_its_name_is_not(
     assert shop.listed() == before
     answer = shop.send(other)
     # twine has the option for the public index alone; this is what it asks of an answer.
-    assert skip_upload(answer, True, PackageFile.from_filename(str(other), None))
-    assert not skip_upload(shop.send(other, sha256_digest="0" * 64), True, None)
+    package = PackageFile.from_filename(str(other), None)
+    assert skip_upload(answer, True, package)
+    assert not skip_upload(shop.send(other, sha256_digest="0" * 64), True, package)
 
 
 @both
@@ -225,8 +226,8 @@ def test_an_sdist_is_built_for_the_channels_targets(
     assert upload(shop.url, token, wheel).returncode == 0
     done = upload(shop.url, token, pack("pure"))
     assert done.returncode == 0, done.stdout + done.stderr
-    with shop.place.worker():
-        wait_for(lambda: len(shop.listed()) == 2)
+    with shop.place.worker() as (farm, _):
+        wait_for(lambda: farm.ledger.job(1).state == "succeeded")
     built = next(each for each in shop.listed() if each.name == "pure")
     record = shop.store.catalogue.provenance(built)
     assert "uploaded by ci of wheaty" in str(record["source"])
