@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from store.access import Actor
 from tests.workers.farm.conftest import CROSS, LARGER, QUEUE, work, worker
 from workers.farm.desk import FarmDesk
 from workers.farm.farm import Farm, open_farm
@@ -39,7 +40,7 @@ def claimed(farm: Farm, name: str = "w1") -> Claim:
 
 
 def why(farm: Farm, job: int) -> tuple[str, str]:
-    told = FarmDesk(farm).why(job)
+    told = FarmDesk(farm, Actor(who="ann")).why(job)
     return told.code, told.sentence
 
 
@@ -111,7 +112,7 @@ def test_what_is_over_says_how_it_ended(farm: Farm) -> None:
 
 
 def test_a_submission_that_is_not_planned_yet(farm: Farm) -> None:
-    desk = FarmDesk(farm)
+    desk = FarmDesk(farm, Actor(who="ann"))
     first = farm.submissions.create("ann", {})
     second = farm.submissions.create("bob", {})
     assert "after 1 other submission" in desk.why_submission(second).sentence
