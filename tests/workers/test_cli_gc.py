@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def house(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.chdir(tmp_path)
     for name in ("WHEELFARM_STORE", "WHEELFARM_DATABASE", "WHEELFARM_BLOBS"):
         monkeypatch.delenv(name, raising=False)
