@@ -54,6 +54,10 @@ class Blobs:
         with disk_trouble("make", self._staging):
             self._staging.mkdir(exist_ok=True)
         self._shelf.prepare()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what publications of dead processes left behind; those under way are left."""
         sweep(self._staging)
 
     def put(self, source: BinaryIO) -> Blob:

@@ -134,6 +134,44 @@ class NotProvenError(WheelfarmError):
     http_status = 422
 
 
+class UnauthorizedError(UsageError):
+    """Root of the errors about who asks: the client may ask again with another token."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class TokenNeededError(UnauthorizedError):
+    """No token was sent, and it takes one (RFC 9110, section 15.5.2)."""
+
+    code = "token-needed"
+
+
+class BadTokenError(UnauthorizedError):
+    """What was sent as a token is none, or is not one that this farm knows."""
+
+    code = "bad-token"
+
+
+class TokenExpiredError(UnauthorizedError):
+    """The token was good, and its time is over."""
+
+    code = "token-expired"
+
+
+class TokenRevokedError(UnauthorizedError):
+    """The token was good, and was revoked."""
+
+    code = "token-revoked"
+
+
+class NotAllowedError(UsageError):
+    """The token is good, and does not give the right that it takes, or not in that channel."""
+
+    code = "not-allowed"
+    http_status = 403
+
+
 class NotFoundError(UsageError):
     """The store has nothing of that name or digest."""
 

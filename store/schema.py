@@ -1,8 +1,8 @@
 """The tables of the catalogue. How a catalogue gets them: `store/migrations`.
 
 What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`; what was
-taken back, in `invalidations`; what is still to be built, in `jobs`. JSON is kept as canonical
-text, times as UTC, and there are no floats.
+taken back, in `invalidations`; what is still to be built, in `jobs`; who may ask, in `tokens`; who
+changed what, in `audit`. JSON is kept as canonical text, times as UTC, and there are no floats.
 """
 
 from __future__ import annotations
@@ -412,4 +412,40 @@ identity: Final = Table(
     Column("row", Integer, primary_key=True, autoincrement=False),
     Column("store_id", String(32), nullable=False),
     CheckConstraint("row = 1", name="row"),
+)
+
+# Who may do what. Of a token's text only the digest is here; `store/token.py` says why it does.
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", _DIGEST, nullable=False),
+    Column("scopes", CanonicalJson, nullable=False),
+    Column("channels", CanonicalJson, nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+    CheckConstraint("origin IN ('made', 'minted')", name="origin"),
+    Index("ix_tokens_over", "origin", "expires_at"),
+)
+
+# Who changed what. No reference to a token: what is over is removed, its deeds stay.
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("token", String(12)),
+    Column("address", Text),
+    Column("action", String(40), nullable=False),
+    Column("object", Text, nullable=False),
+    Column("result", String(40), nullable=False),
+    Column("detail", CanonicalJson, nullable=False),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_who", "who", "id"),
+    Index("ix_audit_token", "token", "id"),
 )

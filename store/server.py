@@ -9,7 +9,8 @@
     /{channel}/{fingerprint}/provenance/{filename} where it comes from, JSON
     /healthz                                       200 when the catalogue answers
 
-Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``.
+Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``. Who may ask
+for what is in `store.access`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import importlib.resources
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -33,6 +35,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from store import pages
+from store.accounts import Accounts
 from store.channel import RELEASE, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
 from store.digest import Sha256, sha256_of
@@ -49,6 +52,7 @@ from store.errors import (
 )
 from store.explain import explain_file
 from store.fingerprint import Fingerprint, parse_fingerprint
+from store.gate import Gate, caller_of, challenge, gated_route
 from store.guard import Guard
 from store.negotiation import choose_form
 from store.publish import Store
@@ -80,8 +84,13 @@ class _ChannelInPath(Convertor[str]):
 register_url_convertor("channel", _ChannelInPath())
 
 
-def create_app(store: Store, delivery: Delivery = Delivery()) -> Starlette:  # noqa: B008  # frozen
-    """The application that serves `store`, its files as `delivery` says."""
+def create_app(
+    store: Store,
+    delivery: Delivery = Delivery(),  # noqa: B008  # frozen
+    gate: Gate | None = None,
+) -> Starlette:
+    """The application that serves `store`, its files as `delivery` says, to whom `gate` lets in:
+    everybody who brings no token may read, unless it says otherwise."""
     record = Servings(store.database)
 
     @asynccontextmanager
@@ -103,28 +112,31 @@ def create_app(store: Store, delivery: Delivery = Delivery()) -> Starlette:  # n
     app.state.store = store
     app.state.delivery = delivery
     app.state.servings = record
+    app.state.gate = gate or Gate(accounts=Accounts(store.database))
     return app
 
 
 def _routes() -> list[Route]:
     index = "/{channel:channel}/{fingerprint}"
     return [
-        Route("/", _home),
-        Route("/healthz", _health),
-        Route("/probe.py", _probe),
-        Route("/resolve", _resolve, methods=["POST"]),
-        Route("/{channel:channel}/resolve", _resolve, methods=["POST"]),
-        Route(f"{index}/simple/", _project_list),
-        Route(f"{index}/simple/{{project}}/", _project),
-        Route(f"{index}/links/", _links),
-        Route(f"{index}/files/{{filename}}", _file),
-        Route(f"{index}/provenance/{{filename}}", _provenance),
-        Route(f"{index}/{{page:path}}", _add_slash),
+        gated_route("/", _home),
+        gated_route("/healthz", _health),
+        gated_route("/probe.py", _probe),
+        gated_route("/resolve", _resolve, method="POST"),
+        gated_route("/{channel:channel}/resolve", _resolve, method="POST"),
+        gated_route(f"{index}/simple/", _project_list),
+        gated_route(f"{index}/simple/{{project}}/", _project),
+        gated_route(f"{index}/links/", _links),
+        gated_route(f"{index}/files/{{filename}}", _file),
+        gated_route(f"{index}/provenance/{{filename}}", _provenance),
+        gated_route(f"{index}/{{page:path}}", _add_slash),
     ]
 
 
 def _home(request: Request) -> Response:
-    return _page(request, pages.home_html(_store(request).catalogue.indexes()), pages.HTML)
+    covers = caller_of(request).grant.covers
+    shown = [each for each in _store(request).catalogue.indexes() if covers(each.channel)]
+    return _page(request, pages.home_html(shown), pages.HTML)
 
 
 def _health(request: Request) -> Response:
@@ -142,6 +154,8 @@ async def _resolve(request: Request) -> Response:
     environment = parse_environment(await _body(request))
     catalogue = _store(request).catalogue
     found = await run_in_threadpool(resolve, catalogue, channel, environment)
+    covers = caller_of(request).grant.covers
+    found = replace(found, elsewhere=tuple(each for each in found.elsewhere if covers(each)))
     status = 404 if found.fingerprint is None else 200
     return JSONResponse(found.to_json(str(request.base_url)), status_code=status)
 
@@ -317,7 +331,9 @@ def _answer_error(_request: Request, error: Exception) -> Response:
         # Its words name folders of this machine: they are for the log.
         _LOG.error("%s: %s", error.code, error.message)
         return _trouble(error.code, error.http_status)
-    headers = {"content-range": f"bytes */{error.size}"} if isinstance(error, RangeError) else None
+    headers = challenge(error)
+    if isinstance(error, RangeError):
+        headers["content-range"] = f"bytes */{error.size}"
     return JSONResponse(error.to_json(), status_code=error.http_status, headers=headers)
 
 

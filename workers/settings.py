@@ -13,21 +13,23 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from packaging.utils import canonicalize_name
 
+from store.access import Anonymous
 from store.channel import parse_channel
 from store.errors import MalformedError
 from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
 from workers.errors import SettingsError
+from workers.trust import Trust, parse_trust
 
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
     "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
-    "index-url", "recipes", "retention", "salts", "store", "targets", "worker",
+    "index-url", "recipes", "retention", "salts", "server", "store", "targets", "trust", "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
 
@@ -36,7 +38,9 @@ _SALT: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 _MEMORY: Final = "memory-class"
 
 T = TypeVar("T")
-R = TypeVar("R", Recipe, "ChannelRules", "FarmRules", "RetentionRules", "WorkerRules")
+R = TypeVar(
+    "R", Recipe, "ChannelRules", "FarmRules", "RetentionRules", "ServerRules", "WorkerRules"
+)
 _ANY_DEV: Final = "dev/*"
 
 
@@ -104,14 +108,23 @@ class FarmRules:
     Times are in whole seconds: how long a lease lasts without a heartbeat, how long a failure is
     remembered, how long a job waits for a worker that can do it. `broker` is the URL of the Redis
     that carries the pokes, None where workers just look. `url` is where the farm's server is, for
-    those who submit to it; None builds on this machine.
+    those who submit to it; None builds on this machine. `token` is what they send along.
     """
 
     url: str | None = None
+    token: str | None = field(default=None, repr=False)
     broker: str | None = None
     lease_seconds: int = 60
     failure_ttl_seconds: int = 24 * 3600
     no_worker_seconds: int = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRules:
+    """The ``[server]`` table: what `anonymous` may do, who send no token; None for the rule that
+    docs/accounts.md gives."""
+
+    anonymous: Anonymous | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +166,8 @@ class Settings:
     epoch: int = 0
     salts: tuple[Salt, ...] = ()
     farm: FarmRules = FarmRules()
+    server: ServerRules = ServerRules()
+    trusts: tuple[Trust, ...] = ()
     worker: WorkerRules = WorkerRules()
     channels: Mapping[str, ChannelRules] = field(default_factory=dict)
     retention: RetentionRules = RetentionRules()
@@ -203,6 +218,8 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         epoch=_optional(table, "epoch", int, "") or 0,
         salts=_salts(table),
         farm=_farm_rules(table),
+        server=_server_rules(table),
+        trusts=_trusts(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
         channels=_tables(table, "channels", _channel_rules),
         retention=_record(
@@ -307,7 +324,30 @@ def _farm_rules(table: Mapping[str, object]) -> FarmRules:
     rules = _record(FarmRules(), _optional(table, "farm", dict, "") or {}, "farm")
     broker = os.environ.get("WHEELFARM_BROKER") or rules.broker
     url = os.environ.get("WHEELFARM_FARM") or rules.url
-    return replace(rules, broker=broker, url=url)
+    token = os.environ.get("WHEELFARM_TOKEN") or rules.token
+    return replace(rules, broker=broker, url=url, token=token)
+
+
+def _server_rules(table: Mapping[str, object]) -> ServerRules:
+    rules = _record(ServerRules(), _optional(table, "server", dict, "") or {}, "server")
+    if rules.anonymous not in {None, *get_args(Anonymous)}:
+        hint = f"one of {', '.join(get_args(Anonymous))}"
+        raise SettingsError("is no such thing", path="server.anonymous", hint=hint)
+    return rules
+
+
+def _trusts(table: Mapping[str, object]) -> tuple[Trust, ...]:
+    rows = _optional(table, "trust", list, "") or []
+    found = []
+    for number, row in enumerate(rows):
+        try:
+            found.append(parse_trust(row))
+        except MalformedError as error:
+            place = f"trust[{number}]"
+            raise SettingsError(
+                error.bare_message, hint=error.hint, path=error.under(place).path
+            ) from error
+    return tuple(found)
 
 
 def _record(default: R, row: Mapping[str, object], path: str) -> R:

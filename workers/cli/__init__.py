@@ -14,6 +14,7 @@ from workers.errors import SystemTroubleError
 
 COMMANDS: Final = {
     "attach": "Follow a submission to a farm again.",
+    "audit": "List who changed what in a store and its farm.",
     "build": "Build sdists into verified wheels for one or more targets.",
     "cancel": "Cancel a submission or a job of a farm.",
     "disown": "Take releases back, with all that was built with them.",
@@ -29,6 +30,7 @@ COMMANDS: Final = {
     "pin": "Keep wheels from the garbage collection; list the pins.",
     "retry": "Try failed or cancelled jobs again.",
     "serve": "Serve the store to installers, and the farm to its clients.",
+    "token": "Make, list and revoke the tokens of a server's users.",
     "unpin": "Leave pinned wheels to the rules of their channel again.",
     "verify": "Hold a wheel's tags against its bytes.",
     "why": "Say why a job is not running.",

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from store.access import Actor
 from store.errors import UsageError
 from workers.cli.broker import celery_app, pokes
-from workers.farm.desk import Desk, FarmDesk
-from workers.farm.farm import farm_over, store_of
-from workers.farm.remote import RemoteDesk
 from workers.settings import Settings, load_settings
 from workers.text import printable
+
+# A desk is imported when it is known which: one needs the database, the other HTTP.
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from workers.farm.desk import Desk
+    from workers.farm.remote import RemoteDesk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,26 +68,40 @@ def desk(farm_url: str | None, settings_file: Path | None, store: Path | None) -
     Raises NotAStoreError when there is no local store.
     """
     settings = load_settings(file=settings_file, store=store)
-    url = None if store else settings.farm.url
-    if farm_url or url:
-        yield remote_desk(farm_url or str(url))
+    url = farm_url or (None if store else settings.farm.url)
+    if url:
+        yield remote_desk(url, settings)
         return
     with _local(settings) as local:
         yield local
 
 
-def remote_desk(url: str) -> RemoteDesk:
+def remote_desk(url: str, settings: Settings) -> RemoteDesk:
     """The desk of the server at `url`; every wait for it is told on standard error."""
-    return RemoteDesk(url, lambda line: click.echo(line, err=True))
+    from workers.farm.remote import RemoteDesk  # noqa: PLC0415
+
+    return RemoteDesk(url, settings.farm.token, lambda line: click.echo(line, err=True))
+
+
+def submitter() -> str:
+    """Who asks, for fair shares, the audit log and people: USER@HOST."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:200]
 
 
 @contextmanager
 def _local(settings: Settings) -> Iterator[Desk]:
+    from workers.farm.desk import FarmDesk  # noqa: PLC0415
+    from workers.farm.farm import farm_over, store_of  # noqa: PLC0415
+
     with (
         closing(store_of(settings, create=False)) as store,
         pokes(celery_app(settings)) as poker,
     ):
-        yield FarmDesk(farm_over(store, settings, poker))
+        yield FarmDesk(farm_over(store, settings, poker), Actor(who=submitter()))
 
 
 def job_number(word: str) -> int:

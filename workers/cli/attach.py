@@ -8,7 +8,7 @@ import click
 
 from store.errors import UsageError
 from workers.cli.asking import asking_options, remote_desk
-from workers.cli.following import follow
+from workers.cli.on_farm import follow
 from workers.cli.result_files import ResultFiles, result_options
 from workers.farm.desk import is_submission
 from workers.outcome import exit_status
@@ -36,7 +36,7 @@ def command(
         raise UsageError("which farm?", hint="--farm URL, farm.url or $WHEELFARM_FARM names it")
     if not is_submission(submission):
         raise UsageError(f"not the id of a submission: {submission[:80]!r}")
-    outcomes = follow(remote_desk(url), submission, as_json=as_json)
+    outcomes = follow(remote_desk(url, settings), submission, as_json=as_json)
     if outcomes is None:
         return 130
     ResultFiles(junit=junit, summary=summary).write(outcomes)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workers.farm.jobs import JobRow
 from workers.farm.states import State
@@ -313,6 +313,23 @@ class Orders(_Answer):
     """The newest orders."""
 
     orders: list[Order]
+
+
+class Identity(BaseModel):
+    """An identity token (a JWT) that a CI system gave one of its jobs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, Field(min_length=1, max_length=16_384)]
+
+
+class Minted(_Answer):
+    """A token for a job, what it gives in which channels, and until when."""
+
+    token: str
+    expires_at: datetime
+    scopes: list[str]
+    channels: list[str]
 
 
 class Forecast(_Answer):

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from builder.sdist import sdist_name
-from store.channel import parse_channel
+from store.channel import RELEASE, Channel, parse_channel
 from store.digest import JSON, Sha256
 from store.errors import MalformedError, WheelfarmError
 from store.selection import Selection, parse_selection
@@ -24,6 +24,7 @@ from store.target import Target, identity_of, target_from_identity
 from workers.markers import applies
 from workers.plan import Call, WantedTarget
 from workers.requirements import Wanted, WantedFile, WantedRelease
+from workers.sources import LOCAL, UNPINNED
 
 MOST_THINGS: Final = 10_000
 MOST_TARGETS: Final = 64
@@ -123,7 +124,6 @@ class SaidStrike(_Said):
     """
 
     selection: SaidSelection
-    by: Annotated[Line, Field(max_length=200)]
     reason: Line | None = None
     deep: StrictBool | None = None
     dry_run: StrictBool = False
@@ -132,7 +132,6 @@ class SaidStrike(_Said):
 class SaidUndo(_Said):
     """What is to be undone: an order by its number, or the orders on what a selection means."""
 
-    by: Annotated[Line, Field(max_length=200)]
     order: Annotated[StrictInt, Field(ge=1, lt=1 << 31)] | None = None
     selection: SaidSelection | None = None
 
@@ -190,6 +189,20 @@ def say_call(call: Call, digest_of_file: Callable[[WantedFile], Sha256]) -> Said
 def uploads(call: SaidCall) -> list[SaidUpload]:
     """The things of `call` that must have been uploaded."""
     return [one for one in call.wanted if isinstance(one, SaidUpload)]
+
+
+def channels_of(call: SaidCall) -> frozenset[Channel]:
+    """The channels that what is built would go to. Raises MalformedError for no channel."""
+    if call.channel:
+        return frozenset({parse_channel(call.channel)})
+    return frozenset(map(_own_channel, call.wanted))
+
+
+def _own_channel(one: SaidRelease | SaidUpload) -> Channel:
+    """Where a thing goes when nobody says otherwise; see `workers.sources.channel_for`."""
+    if isinstance(one, SaidUpload):
+        return LOCAL
+    return RELEASE if one.hashes else UNPINNED
 
 
 def kept(call: SaidCall) -> dict[str, JSON]:

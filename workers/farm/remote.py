@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 from pydantic import BaseModel, ValidationError
+from requests.auth import AuthBase
 
 from store.digest import Sha256
 from store.errors import UsageError
@@ -16,8 +17,9 @@ from store.invalidate import Verb
 from workers.errors import FarmRefusedError, ServerError
 from workers.farm import answers
 from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
-from workers.farm.event_stream import Patience, ServerEvent, followed, read_events
+from workers.farm.event_stream import ServerEvent, followed, read_events
 from workers.farm.listing import Filter
+from workers.farm.patience import FOR_A_SERVER, Patience
 
 _CONNECT_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 120
@@ -33,21 +35,27 @@ A = TypeVar("A", bound=BaseModel)
 
 class RemoteDesk:
     """The desk at a server's URL. Methods raise ServerError when it does not answer, and
-    FarmRefusedError when it does not do what was asked."""
+    FarmRefusedError when it does not do what was asked.
 
-    def __init__(self, url: str, tell: Callable[[str], None] = lambda _: None) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"not the URL of a farm: {url[:80]!r}", hint="http://HOST:8484/")
-        self.url = url.rstrip("/")
+    The token is the password in the URL, else `token`, else what ~/.netrc has for the host.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.url, in_url = _split(url)
         self._session = requests.Session()
+        if in_url or token:
+            self._session.auth = _Bearer(in_url or token or "")
         self._tell = tell
 
     def patience(self) -> Patience:
         """Patience with this server, which tells of every wait."""
-        return Patience(self._tell)
+        return Patience(FOR_A_SERVER, tell=self._tell)
 
     def has_sdist(self, sha256: Sha256, filename: str) -> bool:
-        """Whether the farm has that sdist."""
+        """Whether the farm has that sdist. One that may not be asked is refused at the upload,
+        whose answer has a body that says why."""
         with self._send("HEAD", f"sdists/{sha256}/{quote(filename, safe='')}") as answer:
             return answer.ok
 
@@ -199,6 +207,30 @@ class RemoteDesk:
                 f"no answer from {self.url}",
                 hint="is `wheelfarm serve` running there, and the address right?",
             ) from error
+
+
+class _Bearer(AuthBase):
+    """Sends a token, and keeps the session from sending what ~/.netrc has."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _split(url: str) -> tuple[str, str | None]:
+    """The URL as it may be shown, and the token in it. Raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        token = unquote(parts.password or parts.username or "") or None
+    except ValueError:
+        parts, token = urlsplit(""), None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError("not the URL of a farm", hint="http://HOST:8484/")
+    place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return place.rstrip("/"), token
 
 
 def _json(call: BaseModel) -> str:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 _STANDING = sa.text("disowned IS NULL")
 _ROWS_AT_ONCE = 500
