@@ -111,8 +111,8 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.store = store
     app.state.delivery = delivery
-    app.state.servings = record
     app.state.gate = gate or Gate(accounts=Accounts(store.database))
+    app.state.servings = record
     return app
 
 

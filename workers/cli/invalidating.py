@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from store.digest import parse_sha256
 from store.errors import MalformedError, NotFoundError, UsageError
 from store.invalidate import Verb
-from workers.cli.asking import asking_options, desk, show_json, show_table
+from workers.cli.asking import asking_options, desk, show_json, show_table, submitter
 from workers.farm.answers import Lifted, Order, Orders, Radius, Strike, Struck
 from workers.farm.calls import SaidSelection, SaidStrike, SaidUndo
 from workers.farm.desk import Desk

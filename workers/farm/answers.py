@@ -221,6 +221,23 @@ class Queues(_Answer):
     unplanned: int
 
 
+class Identity(BaseModel):
+    """An identity token (a JWT) that a CI system gave one of its jobs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, Field(min_length=1, max_length=16_384)]
+
+
+class Minted(_Answer):
+    """A token for a job, what it gives in which channels, and until when."""
+
+    token: str
+    expires_at: datetime
+    scopes: list[str]
+    channels: list[str]
+
+
 class Struck(_Answer):
     """A release that an order reaches; `because` is the file that it was built with, null for one
     that was meant itself."""
@@ -313,23 +330,6 @@ class Orders(_Answer):
     """The newest orders."""
 
     orders: list[Order]
-
-
-class Identity(BaseModel):
-    """An identity token (a JWT) that a CI system gave one of its jobs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    token: Annotated[str, Field(min_length=1, max_length=16_384)]
-
-
-class Minted(_Answer):
-    """A token for a job, what it gives in which channels, and until when."""
-
-    token: str
-    expires_at: datetime
-    scopes: list[str]
-    channels: list[str]
 
 
 class Forecast(_Answer):

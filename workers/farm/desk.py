@@ -297,7 +297,7 @@ class FarmDesk:
         return answers.Retried(jobs=sorted(again), forgotten=forgotten)
 
     def workers(self) -> answers.Workers:
-        """Every worker that was ever here, the newest last."""
+        """Every worker that is here, or was in the last day, the newest last."""
         rows = self.farm.registry.all()
         toolchains = {row.id: self.farm.registry.toolchains_of(row.id) for row in rows}
         found = skews(rows, toolchains)
@@ -331,28 +331,32 @@ class FarmDesk:
             unplanned=count_unplanned(self.farm),
         )
 
-    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
-        """Yank or disown releases, or say what that would reach. Raises MalformedError."""
-        selection = call.selection.selection()
-        if call.dry_run:
-            return invalidation.look(self.farm.store, verb, call, selection)
-        with self._audited(verb, str(selection)):
-            return invalidation.strike(self.farm.store, verb, call, selection, by=self._actor.who)
-
-    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
-        """Undo yanks or disownings. Raises MalformedError, NotFoundError."""
-        which = invalidation.undone(call)
-        on = f"order {which}" if isinstance(which, int) else str(which)
-        with self._audited(f"{verb}-undo", on):
-            return invalidation.undo(self.farm.store, verb, which, by=self._actor.who)
-
-    def orders(self) -> answers.Orders:
-        """The newest yanks and disownings."""
-        return invalidation.orders(self.farm.store)
+    def _signed(self, by: str) -> str:
+        """Who it was: by the token's name where there is one, whatever the call says."""
+        return self._actor.who if self._actor.token else by
 
     def _audited(self, action: str, on: str, **detail: JSON) -> AbstractContextManager[None]:
         deed = Deed(actor=self._actor, action=action, object=on, detail=detail)
         return audited(self._database, deed)
+
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach. Raises MalformedError."""
+        ours = call.model_copy(update={"by": self._signed(call.by)})
+        if call.dry_run:
+            return invalidation.strike(self.farm.store, verb, ours)
+        selected = call.selection.model_dump(mode="json", exclude_none=True)
+        with self._audited(verb, "releases", selection=selected, reason=call.reason):
+            return invalidation.strike(self.farm.store, verb, ours)
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings. Raises MalformedError, NotFoundError."""
+        ours = call.model_copy(update={"by": self._signed(call.by)})
+        with self._audited(f"{verb}-undo", f"order {call.order}" if call.order else "releases"):
+            return invalidation.undo(self.farm.store, verb, ours)
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+        return invalidation.orders(self.farm.store)
 
     def _set_state(self, worker_id: str, order: Literal["drain", "readmit"]) -> answers.Workers:
         known = [row for row in self.farm.registry.all() if row.id == worker_id]
