@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import click
 
+from store.access import Actor
+from store.audit import Deed, audited
 from store.errors import DONE, REFUSED
 from store.fsck import Fault, check
+from store.publish import Store
+from workers.cli.asking import submitter
 from workers.cli.options import open_store
 from workers.text import printable
 
@@ -27,13 +32,22 @@ def command(ctx: click.Context, folder: Path | None, *, repair: bool, as_json: b
     """
     left = seen = 0
     with closing(open_store(folder)) as store:
-        for fault in check(store, repair=repair):
+        for fault in _faults(store, repair=repair):
             seen += 1
             left += not (fault.harmless or fault.repaired)
             click.echo(json.dumps(fault.to_json()) if as_json else _line(fault))
     if not as_json:
         click.echo(f"{seen} found, {left} of them to be mended by a person")
     ctx.exit(REFUSED if left else DONE)
+
+
+def _faults(store: Store, *, repair: bool) -> Iterator[Fault]:
+    if not repair:
+        yield from check(store)
+        return
+    deed = Deed(actor=Actor(who=submitter()), action="fsck-repair", object="store")
+    with audited(store.database, deed):
+        yield from check(store, repair=True)
 
 
 def _line(fault: Fault) -> str:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import click
 
+from store.access import Actor
+from store.audit import Deed, audited
 from store.garbage import Collection, Heap, collect, look
-from store.retention import Unkept
-from workers.cli.asking import show_table
+from store.publish import Store
+from store.retention import Policy, Unkept
+from workers.cli.asking import show_table, submitter
 from workers.farm.farm import store_of
 from workers.keeping import policy_of
 from workers.settings import load_settings
@@ -54,11 +57,17 @@ def command(  # noqa: PLR0917  # click hands every option over by name
     settings = load_settings(file=settings_file, store=folder)
     policy = policy_of(settings, locks, grace_hours)
     with closing(store_of(settings, create=False)) as store:
-        done = look(store, policy) if dry_run else collect(store, policy)
+        done = look(store, policy) if dry_run else _collected(store, policy)
     if as_json:
         click.echo(json.dumps(_to_json(done, dry_run=dry_run)))
     else:
         _show(done, dry_run=dry_run)
+
+
+def _collected(store: Store, policy: Policy) -> Collection:
+    deed = Deed(actor=Actor(who=submitter()), action="gc", object="store")
+    with audited(store.database, deed):
+        return collect(store, policy)
 
 
 def _to_json(done: Collection, *, dry_run: bool) -> dict[str, object]:

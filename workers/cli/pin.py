@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from store.access import Actor
+from store.audit import Deed, audited
 from store.errors import UsageError
 from store.release import timestamp
 from store.retention import Pinned, Pins
@@ -33,8 +35,14 @@ def command(
     with closing(open_store(folder)) as store:
         pins = Pins(store.database)
         for subject in subjects:
-            pins.pin(subject, reason=str(reason), by=submitter())
+            with audited(store.database, deed("pin", subject)):
+                pins.pin(subject, reason=str(reason), by=submitter())
         show_pins(pins.all(), as_json=as_json)
+
+
+def deed(action: str, subject: str) -> Deed:
+    """What somebody at this command line does to a pin."""
+    return Deed(actor=Actor(who=submitter()), action=action, object=subject)
 
 
 def show_pins(pins: Iterable[Pinned], *, as_json: bool) -> None:

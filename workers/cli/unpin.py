@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from store.audit import audited
 from store.retention import Pins
 from workers.cli.options import open_store
-from workers.cli.pin import show_pins
+from workers.cli.pin import deed, show_pins
 
 
 @click.command(short_help="Leave pinned wheels to the rules of their channel again.")
@@ -21,5 +22,6 @@ def command(subjects: tuple[str, ...], folder: Path | None, *, as_json: bool) ->
     with closing(open_store(folder)) as store:
         pins = Pins(store.database)
         for subject in subjects:
-            pins.unpin(subject)
+            with audited(store.database, deed("unpin", subject)):
+                pins.unpin(subject)
         show_pins(pins.all(), as_json=as_json)
