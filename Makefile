@@ -9,9 +9,9 @@ STAMP := $(VENV)/.installed
 SERVICES := $(VENV)/.services
 BIN := $(abspath $(VENV))/bin
 # A caller's own settings of Python must not reach into the farm's environment.
-unexport PYTHONPATH PYTHONHOME
+unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup run test corpus chaos chaos-long check format lock clean fuzz bench-verify \
+.PHONY: help setup run test test-slow corpus chaos chaos-long check format lock clean fuzz bench-verify \
 	bench-farm
 
 # How many damaged files of each format `make fuzz` tries.
@@ -41,6 +41,9 @@ run: $(STAMP) ## build real sdists for three targets, then install them with pip
 
 test: $(STAMP) $(SERVICES) ## run the tests
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup
+
+test-slow: $(STAMP) $(SERVICES) ## run the tests that take long
+	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup -m slow
 
 corpus: $(STAMP) ## hold the verifier to 200 MB of real wheels, fetched once into a cache
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup -m corpus tests/corpus

@@ -2,7 +2,8 @@
 
 Run as ``python -I -S keeper.py NETWORK FILE_BYTES PROGRAM ARG…`` by `builder.process`; NETWORK is
 ``on`` or ``off``. It exits with the program's status (128 + N after signal N), or with 125 when it
-could not start it.
+could not start it. Its standard input is a leash: when the other end of that pipe is closed, its
+parent is gone, and it ends what it keeps. The program reads nothing.
 
 It imports nothing of this project, and little else: each build starts five of them, and json,
 pathlib and contextlib alone would take as long as all the rest.
@@ -11,6 +12,7 @@ pathlib and contextlib alone would take as long as all the rest.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import os
 import resource
@@ -27,6 +29,8 @@ _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _KILL_SECONDS = 8.0
 
+_stopped: list[bool] = []
+
 
 class _Stopped(BaseException):
     """Our parent asked us to stop, or is gone."""
@@ -37,7 +41,9 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         _become_reaper()
+        leash = _take_leash()
         child = _start(argv[1] == "on", int(argv[2]), argv[3:])
+        _thread.start_new_thread(_stop_when_let_go, (leash, _thread.get_ident()))
         status = _wait_for(child)
     except _Stopped:
         status = 128 + signal.SIGTERM
@@ -50,7 +56,25 @@ def main(argv: list[str]) -> int:
 
 
 def _stop(_number: int, _frame: object) -> None:
-    raise _Stopped
+    # Once: a parent that dies is told of by the kernel and by the leash at the same time.
+    if not _stopped:
+        _stopped.append(True)
+        raise _Stopped
+
+
+def _take_leash() -> int:
+    """The standard input, of which the program gets none."""
+    leash = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    return leash
+
+
+def _stop_when_let_go(leash: int, main: int) -> None:
+    """Where the kernel tells nobody of a parent's death (macOS), and where it was too early."""
+    os.read(leash, 1)
+    signal.pthread_kill(main, signal.SIGTERM)
 
 
 def _become_reaper() -> None:

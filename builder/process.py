@@ -3,7 +3,8 @@
 The program runs under `builder/keeper.py`, a small process of our own, which becomes the reaper
 of everything that the program leaves behind. So also a daemon that forked twice and called
 setsid is found and killed: its parent is gone, and the keeper has inherited it (Linux,
-PR_SET_CHILD_SUBREAPER; elsewhere the process group is killed). A program that kills its keeper
+PR_SET_CHILD_SUBREAPER; elsewhere the process group is killed). The keeper holds our end of a pipe
+and ends when we do, however that is. A program that kills its keeper
 could still get away on a machine without process namespaces; a container closes that gap.
 """
 
@@ -96,10 +97,15 @@ def network_can_be_cut() -> bool:
     """Whether this machine lets us start programs without a network. Asked once per process."""
     if sys.platform != "linux":
         return False
-    done = subprocess.run(
-        _keeper_argv(["/bin/true"], file_bytes=1 << 20, network=False),
-        env={}, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30,
-    )  # fmt: skip
+    leash, ours = os.pipe()
+    try:
+        done = subprocess.run(
+            _keeper_argv(["/bin/true"], file_bytes=1 << 20, network=False),
+            env={}, stdin=leash, capture_output=True, check=False, timeout=30,
+        )  # fmt: skip
+    finally:
+        os.close(leash)
+        os.close(ours)
     return done.returncode == 0
 
 
@@ -109,7 +115,7 @@ def _kept(command: Command) -> Iterator[subprocess.Popen[bytes]]:
     argv = _keeper_argv(command.argv, file_bytes=command.limits.file_bytes, network=network)
     keeper = subprocess.Popen(
         argv, cwd=command.cwd, env=dict(command.env), start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
         yield keeper
@@ -136,8 +142,9 @@ def _end(keeper: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(keeper.pid, signal.SIGKILL)
     keeper.wait()
-    assert keeper.stdout is not None
-    keeper.stdout.close()
+    for pipe in (keeper.stdin, keeper.stdout):
+        assert pipe is not None
+        pipe.close()
 
 
 def _pump(keeper: subprocess.Popen[bytes], sink: int, limits: Limits) -> Ending:

@@ -154,6 +154,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "POST /api/workers/{worker_id}/drain": _rule("admin", "everywhere"),
     "POST /api/workers/{worker_id}/readmit": _rule("admin", "everywhere"),
     "GET /api/queues": _rule("read", "everywhere"),
+    "POST /api/yank": _rule("admin", "everywhere"),  # what is selected may be in any channel
+    "POST /api/yank/undo": _rule("admin", "everywhere"),
+    "POST /api/disown": _rule("admin", "everywhere"),
+    "POST /api/disown/undo": _rule("admin", "everywhere"),
+    "GET /api/invalidations": _rule("read", "everywhere"),
 }
 """Method and path of a route, as it is declared -> its rule."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -137,11 +137,13 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert | PostgresqlIn
     return sqlite.Insert(table)
 
 
-def insert_new(connection: Connection, table: Table, row: Mapping[str, object]) -> bool:
-    """Insert `row` unless a unique key of it is taken; whether it was inserted."""
+def insert_new(
+    connection: Connection, table: Table, row: Mapping[str, object]
+) -> Row[*tuple[Any, ...]] | None:
+    """Insert `row` unless a unique key of it is taken; its primary key, None where it was not."""
     query = insert(connection, table).values(dict(row)).on_conflict_do_nothing()
     # Not by rowcount, which PostgreSQL's driver does not give for an insert with a serial key.
-    return connection.execute(query.returning(*table.primary_key)).first() is not None
+    return connection.execute(query.returning(*table.primary_key)).first()
 
 
 def upgrade(connection: Connection, revision: str) -> None:

@@ -110,6 +110,22 @@ class NameTakenError(WheelfarmError):
     http_status = 409
 
 
+class DisownedError(WheelfarmError):
+    """What was asked for, or what went into it, was disowned: taken back for a reason."""
+
+    code = "disowned"
+    exit_status = REFUSED
+    http_status = 410
+
+
+class QuotaError(WheelfarmError):
+    """A channel has no room for another wheel."""
+
+    code = "quota"
+    exit_status = REFUSED
+    http_status = 403
+
+
 class NotProvenError(WheelfarmError):
     """What the store read in the bytes is not what it was told about them."""
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import importlib.resources
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
@@ -41,6 +43,7 @@ from store.environment import MAX_PROBE_JSON, parse_environment
 from store.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    DisownedError,
     RangeError,
     UnknownFileError,
     UnknownIndexError,
@@ -55,6 +58,7 @@ from store.negotiation import choose_form
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
+from store.servings import Servings
 from store.user_agent import mismatches
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
@@ -87,8 +91,16 @@ def create_app(
 ) -> Starlette:
     """The application that serves `store`, its files as `delivery` says, to whom `gate` lets in:
     everybody who brings no token may read, unless it says otherwise."""
+    record = Servings(store.database)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        with record.written():
+            yield
+
     app = Starlette(
         routes=_routes(),
+        lifespan=lifespan,
         middleware=[Middleware(Guard)],
         exception_handlers={
             WheelfarmError: _answer_error,
@@ -100,6 +112,7 @@ def create_app(
     app.state.store = store
     app.state.delivery = delivery
     app.state.gate = gate or Gate(accounts=Accounts(store.database))
+    app.state.servings = record
     return app
 
 
@@ -184,6 +197,9 @@ def _file(request: Request) -> Response:
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
+    if request.method == "GET":
+        channel, fingerprint = _named_index(request)
+        request.app.state.servings.note(channel, fingerprint, release.filename)
     return _deliver(request, release.sha256, "application/octet-stream")
 
 
@@ -230,8 +246,7 @@ def _store(request: Request) -> Store:
 
 def _index(request: Request) -> tuple[Channel, Fingerprint]:
     """The index that the path names. Raises MalformedError or UnknownIndexError."""
-    channel = parse_channel(request.path_params["channel"])
-    fingerprint = parse_fingerprint(request.path_params["fingerprint"])
+    channel, fingerprint = _named_index(request)
     if not _store(request).catalogue.has_index(channel, fingerprint):
         raise UnknownIndexError(
             f"the channel {channel} has no index for {fingerprint}",
@@ -240,10 +255,23 @@ def _index(request: Request) -> tuple[Channel, Fingerprint]:
     return channel, fingerprint
 
 
+def _named_index(request: Request) -> tuple[Channel, Fingerprint]:
+    """The index that the path names, whether it is there or not. Raises MalformedError."""
+    channel = parse_channel(request.path_params["channel"])
+    return channel, parse_fingerprint(request.path_params["fingerprint"])
+
+
 def _served(request: Request, filename: str) -> Release:
-    channel, fingerprint = _index(request)
-    release = _store(request).catalogue.served_file(channel, fingerprint, filename)
+    channel, fingerprint = _named_index(request)
+    catalogue = _store(request).catalogue
+    release = catalogue.served_file(channel, fingerprint, filename)
     if release is None:
+        if catalogue.was_disowned(channel, fingerprint, filename):
+            raise DisownedError(
+                f"{filename[:200]} was disowned: it must not be used any more",
+                hint="remove it and what was cached of it; `wheelfarm explain` says why",
+            )
+        _index(request)  # is there such an index at all?
         raise UnknownFileError(
             f"{fingerprint} in {channel} has no file {filename[:80]!r}",
             hint="the links page of the index lists its files",

@@ -23,12 +23,12 @@ settings.register_profile("frozen", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "frozen"))
 
-_LEFT_OUT = ("corpus", "chaos")
+_LEFT_OUT = ("corpus", "chaos", "slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the corpus, some 200 MB of real wheels, and the chaos, minutes of it, unless
-    ``-m`` asks for them by name."""
+    """Leave out the corpus, some 200 MB of real wheels, the chaos, minutes of it, and what else is
+    slow, unless ``-m`` asks for them by name."""
     for name in _LEFT_OUT:
         if name not in str(config.option.markexpr):
             left_out = [item for item in items if item.get_closest_marker(name)]

@@ -21,6 +21,7 @@ from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.exceptions import KombuError
 from kombu.transport import redis as kombu_redis
+from kombu.utils.url import sanitize_url
 from redis.exceptions import RedisError
 
 from store.errors import UsageError
@@ -206,7 +207,7 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery has no types
             interval_step=2,
             interval_max=int(_LONGEST_PAUSE),
         )
-        _LOG.info("listening for pokes at %s", conn.as_uri())
+        _LOG.info("listening for pokes at %s", sanitize_url(self.app.conf.broker_url))
         self._away = False
         return made
 
@@ -239,8 +240,20 @@ class _Consumer(Consumer):  # type: ignore[misc]  # Celery has no types
         message.ack()
 
 
+class _Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu has no types
+    """A message that cannot be acknowledged costs a line of the log, not a page: it comes again."""
+
+    def ack_log_error(self, logger: object, errors: object, multiple: bool = False) -> None:  # noqa: ARG002
+        try:
+            self.ack(multiple=multiple)
+        except _TROUBLE as error:
+            _LOG.warning("a poke that was heard may come again: %s", _told(error))
+
+
 class _Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu has no types
     """A channel that survives what is no message at all: kombu's own lets its reader die of it."""
+
+    Message = _Message
 
     def _brpop_read(self, **options: object) -> object:
         try:

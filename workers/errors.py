@@ -37,6 +37,14 @@ class ConflictingSourcesError(UsageError):
     code = "conflicting-sources"
 
 
+class NoChoiceError(WheelfarmError):
+    """No set of an index's wheels is all that was asked for."""
+
+    code = "no-choice"
+    exit_status = REFUSED
+    http_status = 409
+
+
 class WorkerDiedError(WheelfarmError):
     """A worker process ended without an answer: killed, or out of memory."""
 

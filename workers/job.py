@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -17,9 +18,9 @@ from builder.stages import BuildFailure, BuildRequest, FinishedBuild, Sdist
 from builder.verify import reverify
 from store.access import Actor
 from store.audit import Deed, record
-from store.digest import Sha256
+from store.digest import JSON, Sha256
 from store.disk import disk_trouble, locked_folder
-from store.errors import NotProvenError
+from store.errors import DisownedError, NotProvenError, QuotaError
 from store.fingerprint import Fingerprint
 from store.publish import Fence, Store
 from store.release import Release
@@ -27,6 +28,7 @@ from store.verdict import Judgement, VerifiedWheel
 from workers.farm.farm import store_of
 from workers.farm.jobs import Claim, fence
 from workers.farm.live_log import LiveLog
+from workers.farm.patience import FOR_THE_STORE, Patience, patiently
 from workers.farm.stamp import check_unchanged
 from workers.farm.work import Work
 from workers.outcome import Outcome, Status, outcome_of
@@ -34,7 +36,11 @@ from workers.plan import offered, resolution_key
 from workers.settings import Settings
 from workers.targets import BuildTarget
 
+_LOG: Final = logging.getLogger("wheelfarm.worker")
 _STATUS: Final[Mapping[str, Status]] = {"verification": "refused", "infrastructure": "trouble"}
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +70,7 @@ class Job:
             workspace=workspace,
             index_url=self.settings.index_url,
             epoch=self.work.epoch,
+            salt=self.work.salt,
         )
 
 
@@ -78,13 +85,15 @@ class Ended:
 def run_job(job: Job) -> Ended:
     """Build and publish `job`; the log of a failed build is kept in the cache and as a blob.
 
+    A store whose servers are away is waited for, ten minutes at most.
+
     Raises what the builder and the store raise: an sdist that must not be opened, a disk that is
     full; LeaseLostError when another worker has the job by now. Nothing is left of the build but
     the release, or the log.
     """
     started = time.monotonic()
     settings = job.settings
-    store = store_of(settings, verifier=_Verifier(job))
+    store = _patiently(lambda: store_of(settings, verifier=_Verifier(job)))
     scratch = scratch_of(settings.cache)
     try:
         with disk_trouble("build in", scratch), locked_folder(scratch) as workspace:
@@ -104,22 +113,43 @@ def scratch_of(cache: Path) -> Path:
 
 
 def _build_and_publish(job: Job, store: Store, workspace: Path) -> Ended:
-    siblings = store.catalogue.siblings(job.sdist.source.sha256, job.target.fingerprint)
+    siblings = _patiently(
+        lambda: store.catalogue.siblings(job.sdist.source.sha256, job.target.fingerprint)
+    )
     request = dataclasses.replace(job.request(workspace), siblings=siblings)
     with LiveLog(job.claim, store.database, workspace / "build.log"):
         built = build_wheel(request)
     check_unchanged(job.target.toolchain, job.stamp)  # else its BuildKey would not be true
     if isinstance(built, BuildFailure):
-        return _failed(job, store, built)
-    release = _publish(job, store, built)
+        return _patiently(lambda: _failed(job, store, built))
+    return _patiently(lambda: _released(job, store, built, siblings))
+
+
+def _patiently(act: Callable[[], T]) -> T:
+    """`act` done, tried again while the store's servers are away: a build is not lost by that.
+
+    Every try to publish passes the fence anew, so one whose lease is lost meanwhile is refused.
+    """
+    return patiently(act, Patience(FOR_THE_STORE, tell=_LOG.warning))
+
+
+def _released(
+    job: Job, store: Store, built: FinishedBuild, siblings: Mapping[Fingerprint, frozenset[str]]
+) -> Ended:
+    try:
+        release = _publish(job, store, built)
+    except (DisownedError, QuotaError) as error:
+        return Ended(outcome=outcome_of(job.work, job.target.name, "refused", error=error))
     _withdraw_poorer(store, release, siblings)
     return Ended(outcome=_published(job, store, release))
 
 
 def _publish(job: Job, store: Store, built: FinishedBuild) -> Release:
+    worker: dict[str, JSON] = {"worker": job.claim.worker}
+    environment = {**built.provenance.environment, **worker}
     release = store.put(
         built.wheel,
-        provenance=built.provenance,
+        provenance=dataclasses.replace(built.provenance, environment=environment),
         channel=job.work.channel,
         target=job.target.target,
         log=built.log,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from builder.stages import Sdist
-from workers.farm.abilities import Abilities, abilities_of, facts_of
+from workers.farm.abilities import Abilities, abilities_of
 from workers.farm.answers import Forecast
 from workers.farm.farm import Farm, open_farm
 from workers.farm.follow import follow
@@ -88,7 +88,7 @@ def _plan(farm: Farm, submission: str, call: Call, abilities: Abilities) -> None
 
 
 def _planner(farm: Farm, abilities: Abilities) -> Planner:
-    known: Toolchains = {name: [facts_of(each)] for name, each in abilities.ready.items()}
+    known: Toolchains = {each.fingerprint: [each] for each in abilities.all_facts()}
 
     def keep(sdist: Sdist) -> None:
         keep_by_digest(sdist, farm.settings.cache)

@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from store.access import Anonymous
 from store.channel import RELEASE, Channel, parse_channel
 from store.errors import MalformedError
+from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
 from workers.errors import SettingsError
 from workers.trust import Trust, parse_trust
@@ -27,15 +28,28 @@ from workers.trust import Trust, parse_trust
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
-    "accel-prefix", "blob-redirects", "blobs", "cache", "database", "epoch", "farm", "index-url",
-    "recipes", "server", "store", "targets", "trust", "upload", "worker",
+    "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
+    "index-url", "recipes", "retention", "salts", "server", "store", "targets", "trust", "upload",
+    "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
+
+_SALT: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 _MEMORY: Final = "memory-class"
 
 T = TypeVar("T")
-R = TypeVar("R", Recipe, "FarmRules", "ServerRules", "UploadRules", "WorkerRules")
+R = TypeVar(
+    "R",
+    Recipe,
+    "ChannelRules",
+    "FarmRules",
+    "RetentionRules",
+    "ServerRules",
+    "UploadRules",
+    "WorkerRules",
+)
+_ANY_DEV: Final = "dev/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +64,49 @@ class NamedTarget:
     python: Path | None = None
     headers: Path | None = None
     sdk: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Salt:
+    """A ``[[salts]]`` table: text that makes a class of builds fresh.
+
+    It is part of every BuildKey of `package` (normalised) and `fingerprint`; where one of them is
+    None, of all.
+    """
+
+    text: str
+    package: str | None = None
+    fingerprint: str | None = None
+
+    def meets(self, package: str, fingerprint: str) -> bool:
+        """Whether it is part of the BuildKeys of that package for that target."""
+        return self.package in {None, package} and self.fingerprint in {None, fingerprint}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRules:
+    """A ``[channels.NAME]`` table: what garbage collection keeps of a channel, and how much it may
+    hold; 0 stands for no rule and no limit.
+
+    `keep_versions` are the newest versions of each project in each index, `keep_days` what was
+    published since; where both are 0 everything is kept.
+    """
+
+    keep_versions: int = 0
+    keep_days: int = 0
+    quota_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionRules:
+    """The ``[retention]`` table: `locks` are the patterns of lock files whose wheels are kept,
+    from the settings file's own folder; `grace_hours` is how long nothing is touched; logs of
+    failed builds go after `log_days`.
+    """
+
+    locks: tuple[str, ...] = ()
+    grace_hours: int = 24
+    log_days: int = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +169,10 @@ class WorkerRules:
 class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
-    `database` None means that the catalogue is in the store's folder, else it is the URL of a
-    PostgreSQL database. `blobs` None means the bucket that the store has already, or its own
-    folder. `cache` holds what can be made again: sdists, toolchains, logs of failed builds,
-    scratch.
+    `folder` is that of the settings file. `database` None means that the catalogue is in the
+    store's folder, else it is the URL of a PostgreSQL database. `blobs` None means the bucket
+    that the store has already, or its own folder. `cache` holds what can be made again: sdists,
+    toolchains, logs of failed builds, scratch.
     """
 
     store: Path
@@ -129,15 +186,34 @@ class Settings:
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     memory_classes: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
+    salts: tuple[Salt, ...] = ()
     farm: FarmRules = FarmRules()
     server: ServerRules = ServerRules()
     trusts: tuple[Trust, ...] = ()
     upload: UploadRules = UploadRules()
     worker: WorkerRules = WorkerRules()
+    channels: Mapping[str, ChannelRules] = field(default_factory=dict)
+    retention: RetentionRules = RetentionRules()
+    folder: Path = Path()
+
+    def channel(self, name: str) -> ChannelRules:
+        """The rules of a channel: its own, else those of ``dev/*`` for a channel of that kind."""
+        if name in self.channels:
+            return self.channels[name]
+        others = self.channels.get(_ANY_DEV, ChannelRules())
+        return others if name.startswith("dev/") else ChannelRules()
+
+    def quota(self, name: str) -> int | None:
+        """How many bytes of wheels a channel may hold; None for no limit."""
+        return self.channel(name).quota_mib * (1 << 20) or None
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
         return self.recipes.get(name, Recipe())
+
+    def salt(self, name: str, fingerprint: str) -> str:
+        """The salt of a project's builds for a target: every one that meets them, in order."""
+        return "\n".join(salt.text for salt in self.salts if salt.meets(name, fingerprint))
 
 
 def load_settings(*, file: Path | None = None, store: Path | None = None) -> Settings:
@@ -163,11 +239,17 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         },
         memory_classes=_tables(table, "recipes", _memory_class),
         epoch=_optional(table, "epoch", int, "") or 0,
+        salts=_salts(table),
         farm=_farm_rules(table),
         server=_server_rules(table),
         trusts=_trusts(table),
         upload=_upload_rules(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
+        channels=_tables(table, "channels", _channel_rules),
+        retention=_record(
+            RetentionRules(), _optional(table, "retention", dict, "") or {}, "retention"
+        ),
+        folder=folder,
     )
 
 
@@ -226,6 +308,40 @@ def _memory_class(row: Mapping[str, object], path: str) -> int:
     if value not in {1, 2, 3} or isinstance(value, bool):
         raise SettingsError("must be 1, 2 or 3", path=f"{path}.{_MEMORY}")
     return int(str(value))
+
+
+def _salts(table: Mapping[str, object]) -> tuple[Salt, ...]:
+    rows = _optional(table, "salts", list, "") or []
+    return tuple(_salt(row, f"salts[{number}]") for number, row in enumerate(rows))
+
+
+def _salt(row: object, path: str) -> Salt:
+    if not isinstance(row, dict):
+        raise SettingsError("must be a table", path=path, hint="write [[salts]]")
+    _refuse_unknown(row, {"salt", "package", "fingerprint"}, path)
+    values = {key: _optional(row, key, str, path) for key in ("salt", "package", "fingerprint")}
+    if not values["salt"] or not _SALT.fullmatch(values["salt"]):
+        raise SettingsError(
+            "must be a line of 1 to 200 characters", path=f"{path}.salt", hint='as in "2026-11-28"'
+        )
+    package = canonicalize_name(values["package"]) if values["package"] else None
+    if values["fingerprint"] is not None:
+        try:
+            parse_fingerprint(values["fingerprint"])
+        except MalformedError as error:
+            place = f"{path}.fingerprint"
+            raise SettingsError(error.bare_message, path=place, hint=error.hint) from error
+    return Salt(text=values["salt"], package=package, fingerprint=values["fingerprint"])
+
+
+def _channel_rules(row: Mapping[str, object], path: str) -> ChannelRules:
+    name = path.partition(".")[2]
+    if name != _ANY_DEV:
+        try:
+            parse_channel(name)
+        except MalformedError as error:
+            raise SettingsError(error.bare_message, path=path, hint=error.hint) from error
+    return _record(ChannelRules(), row, path)
 
 
 def _farm_rules(table: Mapping[str, object]) -> FarmRules:

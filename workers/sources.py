@@ -11,7 +11,6 @@ from packaging.version import InvalidVersion, Version
 
 from builder.deposit import deposit
 from builder.errors import DigestError
-from builder.index import fetch_sdist, find_sdist, index_origin
 from builder.local import local_sdist
 from builder.sdist import sdist_name
 from builder.stages import Sdist
@@ -38,6 +37,9 @@ def acquire(wanted: Wanted, settings: Settings) -> Sdist:
         return _from(wanted, local_sdist(wanted.path, sdists / digest))
     if cached := _cached(wanted, sdists, settings.index_url):
         return cached
+    # Imported here, as below: with what reads pages it is large, and what is cached needs no index.
+    from builder.index import fetch_sdist, find_sdist  # noqa: PLC0415
+
     found = find_sdist(wanted.name, wanted.version, wanted.hashes, settings.index_url)
     place = found.sha256 or f"{found.name}-{found.version}"
     return fetch_sdist(found, sdists / place)
@@ -120,6 +122,8 @@ def _is(path: Path, wanted: WantedRelease) -> bool:
 
 
 def _sdist(wanted: WantedRelease, path: Path, sha256: Sha256, index_url: str | None) -> Sdist:
+    from builder.index import index_origin  # noqa: PLC0415
+
     version = str(Version(wanted.version))
     source = Source(
         name=wanted.name,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from packaging.tags import Tag
@@ -16,9 +16,9 @@ from builder.binaries.image import MachSlice
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.libraries import is_python_on_mac
-from builder.checks.symbols.interpreter import State, modules_of_others, python_state
+from builder.checks.symbols.asked import Asked, Words, first_names, sort_out, version_text
+from builder.checks.symbols.interpreter import modules_of_others
 from builder.checks.symbols.lists import libsystem_at, libsystem_since
-from builder.checks.symbols.stable_abi import is_cpython_name
 from builder.checks.tag_edits import on_archs
 from builder.wheel import LOADED_MACHO, Member, OpenedWheel
 from store.digest import JSON
@@ -39,31 +39,12 @@ _NAMED: Final[Mapping[str, re.Pattern[str]]] = {
     "/usr/lib/libffi.dylib": re.compile("ffi_"),
     "/usr/lib/libsqlite3.dylib": re.compile("sqlite3_"),
 }
-_SHOWN: Final = 20
-_FEW: Final = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Links:
-    """What one slice asks for and does not surely get, under one tag.
-
-    `newer` are symbols of a later macOS; `missing` are strong ones that nobody brings; `unsure` may
-    come from `outside`, libraries that no list tells of, or from a CPython that none does.
-    """
-
-    member: Member
-    part: MachSlice
-    newer: dict[str, MacVersion]
-    missing: tuple[str, ...]
-    unsure: tuple[str, ...]
-    outside: tuple[str, ...]
-
-    def newer_that_are(self, *, weak: bool) -> dict[str, MacVersion]:
-        return {n: since for n, since in self.newer.items() if (n in self.part.weak) == weak}
-
-    @property
-    def broken(self) -> bool:
-        return bool(self.missing or self.newer_that_are(weak=False))
+_WORDS: Final = Words(
+    code=CODE,
+    system="macOS",
+    part="slice",
+    unlinked="a library was not linked, or was there for another architecture only",
+)
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
@@ -75,9 +56,9 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
     platform = parse_platform(tag.platform)
     if not isinstance(platform, MacPlatform) or not wheel.mach:
         return holds(tag)
-    links = list(_links(wheel, tag, platform))
-    findings = tuple(finding for one in links for finding in _findings(one, tag, platform))
-    broken = {one.part.arch for one in links if one.broken}
+    found = list(_asked(wheel, tag, platform))
+    findings = tuple(finding for one in found for finding in _findings(*one, tag, platform))
+    broken = {asked.arch for _, asked in found if asked.broken}
     if not broken:
         return Ruling(tags=frozenset({tag}), findings=findings)
     return Ruling(tags=on_archs(tag, platform, platform.archs - broken), findings=findings)
@@ -98,24 +79,30 @@ def _all_found(wheel: OpenedWheel, tag: Tag) -> bool:
     platform = parse_platform(tag.platform)
     if not isinstance(platform, MacPlatform):
         return False
-    return not any(one.broken or one.unsure for one in _links(wheel, tag, platform))
+    return not any(asked.broken or asked.unsure for _, asked in _asked(wheel, tag, platform))
 
 
-def _links(wheel: OpenedWheel, tag: Tag, platform: MacPlatform) -> Iterator[_Links]:
+def _asked(
+    wheel: OpenedWheel, tag: Tag, platform: MacPlatform
+) -> Iterator[tuple[MachSlice, Asked]]:
     inside = {arch: _inside(wheel, arch) for arch in platform.archs}
     for member, part in _slices(wheel, tag, platform):
         left = part.undefined - _at(part, platform)
         newer = _newer(part, left)
         outside = _outside(part, inside[part.arch])
         left -= newer.keys() | _brought(wheel, part, left)
-        states = {name: _state(name, tag, part, outside) for name in left}
-        yield _Links(
-            member=member,
-            part=part,
-            newer=newer,
-            missing=tuple(sorted(n for n, state in states.items() if state == "missing")),
-            unsure=tuple(sorted(n for n, state in states.items() if state == "unsure")),
-            outside=outside,
+        missing, unsure = sort_out(left, tag, part.weak, partial(_is_open, part, outside))
+        yield (
+            part,
+            Asked(
+                member=member,
+                arch=part.arch,
+                weak=part.weak,
+                newer=newer,
+                missing=missing,
+                unsure=unsure,
+                outside=outside,
+            ),
         )
 
 
@@ -182,108 +169,33 @@ def _outside(part: MachSlice, inside: Mapping[str, MachSlice]) -> tuple[str, ...
     )
 
 
-def _state(name: str, tag: Tag, part: MachSlice, outside: tuple[str, ...]) -> State:
-    """Whether a symbol is there that is neither libSystem's nor the wheel's."""
-    if is_cpython_name(name) and (known := python_state(name, tag)) is not None:
-        state = known
-    elif _may_come_from(name, outside) or libsystem_since(part.arch) is None:
-        state = "unsure"
-    else:
-        state = "missing"
-    return "found" if state == "missing" and name in part.weak else state
-
-
-def _may_come_from(name: str, outside: tuple[str, ...]) -> bool:
-    if name.startswith(_BY_INTERPRETER):
+def _is_open(part: MachSlice, outside: tuple[str, ...], name: str) -> bool:
+    """Whether a symbol may come from what no list tells of."""
+    if name.startswith(_BY_INTERPRETER) or libsystem_since(part.arch) is None:
         return True
     return any(path not in _NAMED or _NAMED[path].match(name) for path in outside)
 
 
-def _findings(links: _Links, tag: Tag, platform: MacPlatform) -> Iterator[Finding]:
-    if strong := links.newer_that_are(weak=False):
-        yield _newer_finding(links, strong, platform)
-    if weak := links.newer_that_are(weak=True):
-        yield _weak_finding(links, weak, platform)
-    if links.missing:
-        yield _missing_finding(links, tag)
-    if links.unsure:
-        yield _unsure_finding(links)
-
-
-def _newer_finding(links: _Links, newer: dict[str, MacVersion], platform: MacPlatform) -> Finding:
-    last = max(newer, key=lambda name: newer[name])
-    return Finding(
-        check=CODE,
-        severity="error",
-        member=links.member.path,
-        slice=links.part.arch,
-        message=f"{last} is in macOS since {_text(newer[last])}, and `{platform}` starts earlier",
-        evidence=_evidence(newer, platform, links.part),
-        hint="compile for the deployment target that the tag names, so that the reference is weak",
-    )
-
-
-def _weak_finding(links: _Links, newer: dict[str, MacVersion], platform: MacPlatform) -> Finding:
-    last = max(newer, key=lambda name: newer[name])
-    return Finding(
-        check=CODE,
-        severity="warning",
-        member=links.member.path,
-        slice=links.part.arch,
-        message=f"{last} is in macOS since {_text(newer[last])}; before, the code must do without",
-        evidence=_evidence(newer, platform, links.part),
-        hint="see that the code asks whether the function is there before it calls it",
-    )
-
-
-def _evidence(
-    newer: dict[str, MacVersion], platform: MacPlatform, part: MachSlice
-) -> dict[str, JSON]:
-    shown = sorted(newer, key=lambda name: (newer[name], name), reverse=True)[:_SHOWN]
-    return {
-        "claimed": str(platform),
-        "minimum_os": _text(platform.minimum_os(part.arch)),
-        "symbols": {name: _text(newer[name]) for name in shown},
-        "count": len(newer),
-    }
-
-
-def _missing_finding(links: _Links, tag: Tag) -> Finding:
-    rest = len(links.missing) - 1
-    what = f"{links.missing[0][:200]} (and {rest} more)" if rest else links.missing[0][:200]
-    return Finding(
-        check=CODE,
-        severity="error",
-        member=links.member.path,
-        slice=links.part.arch,
-        message=f"nothing that the slice can load under `{tag}` has {what}",
-        evidence={
-            "claimed": str(tag),
-            "symbols": [name[:200] for name in links.missing[:_SHOWN]],
-            "count": len(links.missing),
-            "dependencies": [one.name for one in links.part.dependencies[:_SHOWN]],
-        },
-        hint="a library was not linked, or was there for another architecture only",
-    )
-
-
-def _unsure_finding(links: _Links) -> Finding:
-    return Finding(
-        check=CODE,
-        severity="note",
-        member=links.member.path,
-        slice=links.part.arch,
-        message="some symbols are left to libraries whose contents are not known here",
-        evidence={
-            "symbols": [name[:200] for name in links.unsure[:_FEW]],
-            "count": len(links.unsure),
-            "libraries": list(links.outside[:_SHOWN]),
-        },
-    )
-
-
-def _text(version: MacVersion) -> str:
-    return "{}.{}".format(*version)
+def _findings(part: MachSlice, asked: Asked, tag: Tag, platform: MacPlatform) -> Iterator[Finding]:
+    starts = version_text(platform.minimum_os(part.arch))
+    claimed: dict[str, JSON] = {"claimed": str(platform), "minimum_os": starts}
+    if strong := asked.newer_that_are(weak=False):
+        yield _WORDS.newer(
+            asked,
+            strong,
+            claimed,
+            severity="error",
+            but=f", and `{platform}` starts earlier",
+            hint="compile for the deployment target that the tag names, "
+            "so that the reference is weak",
+        )
+    if asked.newer_that_are(weak=True):
+        yield _WORDS.weak(asked, claimed)
+    if asked.missing:
+        dependencies = first_names(one.name for one in part.dependencies)
+        yield _WORDS.missing(asked, tag, {"dependencies": dependencies})
+    if asked.unsure:
+        yield _WORDS.unsure(asked)
 
 
 CHECK: Final = Check(code=CODE, title=TITLE, narrow=narrow)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from packaging.tags import Tag
@@ -16,9 +16,9 @@ from builder.binaries.image import ElfFile
 from builder.checks.check import Check, Ruling, holds
 from builder.checks.context import Context
 from builder.checks.policies import is_musl_libc
-from builder.checks.symbols.interpreter import State, modules_of_others, python_state
+from builder.checks.symbols.asked import Asked, Version, Words, first_names, sort_out
+from builder.checks.symbols.interpreter import modules_of_others
 from builder.checks.symbols.lists import MuslVersion, musl_since
-from builder.checks.symbols.stable_abi import is_cpython_name
 from builder.checks.tag_edits import on_platforms
 from builder.wheel import Member, OpenedWheel
 from store.digest import JSON
@@ -48,29 +48,12 @@ _NAMED: Final[Mapping[str, re.Pattern[str]]] = {
         r"(adler32|compress|crc32|deflate|gz|inflate|uncompress|zlib)\w*|get_crc_table|zError"
     ),
 }
-_SHOWN: Final = 20
-_FEW: Final = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Links:
-    """What one file asks for and does not surely get, under one tag.
-
-    `newer` are symbols of a musl that the tag does not reach, `patch` strong ones that came with a
-    patch release of the tag's own version; `missing` are strong ones that nobody brings; `unsure`
-    may come from `outside`, libraries that no list tells of, or from a CPython that none does.
-    """
-
-    member: Member
-    file: ElfFile
-    newer: dict[str, MuslVersion]
-    patch: dict[str, MuslVersion]
-    missing: tuple[str, ...]
-    unsure: tuple[str, ...]
-    outside: tuple[str, ...]
-
-    def newer_that_are(self, *, weak: bool) -> dict[str, MuslVersion]:
-        return {n: since for n, since in self.newer.items() if (n in self.file.weak) == weak}
+_WORDS: Final = Words(
+    code=CODE,
+    system="musl",
+    part="file",
+    unlinked="a library was not linked, or the object was compiled for another libc",
+)
 
 
 def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
@@ -81,14 +64,14 @@ def narrow(wheel: OpenedWheel, tag: Tag, _context: Context) -> Ruling:
     platform = parse_platform(tag.platform)
     if not isinstance(platform, MuslPlatform) or not wheel.elf:
         return holds(tag)
-    links = list(_links(wheel, tag, platform))
-    findings = tuple(finding for one in links for finding in _findings(one, tag, platform))
-    if any(one.missing for one in links):
+    found = list(_asked(wheel, tag, platform))
+    findings = tuple(finding for one in found for finding in _findings(*one, tag, platform))
+    if any(asked.missing for _, asked in found):
         return Ruling(tags=frozenset(), findings=findings)
-    needed = [since for one in links for since in one.newer_that_are(weak=False).values()]
+    needed = [since for _, one in found for since in one.newer_that_are(weak=False).values()]
     if not needed:
         return Ruling(tags=frozenset({tag}), findings=findings)
-    major, minor, _ = max(needed)
+    major, minor, *_ = max(needed)
     raised = MuslPlatform(major=major, minor=minor, arch=platform.arch)
     return Ruling(tags=on_platforms(tag, [raised]), findings=findings)
 
@@ -108,36 +91,46 @@ def _all_found(wheel: OpenedWheel, tag: Tag) -> bool:
     if not isinstance(platform, MuslPlatform):
         return False
     return not any(
-        one.missing or one.unsure or one.patch or one.newer_that_are(weak=False)
-        for one in _links(wheel, tag, platform)
+        asked.broken or asked.unsure or _by_patch(file, platform)
+        for file, asked in _asked(wheel, tag, platform)
     )
 
 
-def _links(wheel: OpenedWheel, tag: Tag, platform: MuslPlatform) -> Iterator[_Links]:
-    since = musl_since(platform.arch) or {}
+def _asked(wheel: OpenedWheel, tag: Tag, platform: MuslPlatform) -> Iterator[tuple[ElfFile, Asked]]:
+    since = _since(platform)
     for member, file in _files(wheel, tag, platform):
-        asked = {name: since[name] for name in sorted(file.undefined & since.keys())}
         outside = _outside(wheel, file)
         left = file.undefined - since.keys() - _brought(wheel, file)
-        states = {name: _state(name, tag, file, outside) for name in left}
-        yield _Links(
-            member=member,
-            file=file,
-            newer={n: first for n, first in asked.items() if first[:2] > _said(platform)},
-            patch={n: first for n, first in asked.items() if _by_patch(n, first, file, platform)},
-            missing=tuple(sorted(n for n, state in states.items() if state == "missing")),
-            unsure=tuple(sorted(n for n, state in states.items() if state == "unsure")),
-            outside=outside,
+        missing, unsure = sort_out(left, tag, file.weak, partial(_is_open, platform, outside))
+        asked = {name: since[name] for name in sorted(file.undefined & since.keys())}
+        yield (
+            file,
+            Asked(
+                member=member,
+                arch=file.arch,
+                weak=file.weak,
+                newer={n: first for n, first in asked.items() if first[:2] > _said(platform)},
+                missing=missing,
+                unsure=unsure,
+                outside=outside,
+            ),
         )
+
+
+def _since(platform: MuslPlatform) -> Mapping[str, MuslVersion]:
+    return musl_since(platform.arch) or {}
 
 
 def _said(platform: MuslPlatform) -> tuple[int, int]:
     return platform.major, platform.minor
 
 
-def _by_patch(name: str, first: MuslVersion, file: ElfFile, platform: MuslPlatform) -> bool:
-    """Whether a strong symbol came with a later release of the version that the tag says."""
-    return first[:2] == _said(platform) and first[2] > 0 and name not in file.weak
+def _by_patch(file: ElfFile, platform: MuslPlatform) -> dict[str, Version]:
+    """The strong symbols that came with a later release of the version that the tag says."""
+    since = _since(platform)
+    strong = sorted(file.undefined & since.keys() - file.weak)
+    said = _said(platform)
+    return {n: since[n] for n in strong if since[n][:2] == said and since[n][2] > 0}
 
 
 def _files(
@@ -180,120 +173,39 @@ def _by_name(wheel: OpenedWheel, arch: str) -> Mapping[str, ElfFile]:
     return {name: file for base, file in files for name in (base, file.soname) if name}
 
 
-def _state(name: str, tag: Tag, file: ElfFile, outside: tuple[str, ...]) -> State:
-    """Whether a symbol is there that is neither musl's nor the wheel's."""
-    if is_cpython_name(name) and (known := python_state(name, tag)) is not None:
-        state = known
-    elif _may_come_from(name, outside) or musl_since(file.arch) is None:
-        state = "unsure"
-    else:
-        state = "missing"
-    return "found" if state == "missing" and name in file.weak else state
-
-
-def _may_come_from(name: str, outside: tuple[str, ...]) -> bool:
-    if name in _BY_LINKER:
+def _is_open(platform: MuslPlatform, outside: tuple[str, ...], name: str) -> bool:
+    """Whether a symbol may come from what no list tells of."""
+    if name in _BY_LINKER or musl_since(platform.arch) is None:
         return True
     return any(path not in _NAMED or _NAMED[path].fullmatch(name) for path in outside)
 
 
-def _findings(links: _Links, tag: Tag, platform: MuslPlatform) -> Iterator[Finding]:
-    if strong := links.newer_that_are(weak=False):
-        yield _newer_finding(links, strong, platform)
-    if weak := links.newer_that_are(weak=True):
-        yield _weak_finding(links, weak, platform)
-    if links.patch:
-        yield _patch_finding(links, platform)
-    if links.missing:
-        yield _missing_finding(links, tag)
-    if links.unsure:
-        yield _unsure_finding(links)
-
-
-def _newer_finding(links: _Links, newer: dict[str, MuslVersion], platform: MuslPlatform) -> Finding:
-    last = max(newer, key=lambda name: newer[name])
-    return Finding(
-        check=CODE,
-        severity="error",
-        member=links.member.path,
-        slice=links.file.arch,
-        message=f"{last} is in musl since {_text(newer[last])}, later than `{platform}` says",
-        evidence=_evidence(newer, platform),
-        hint="build on an older system, or let the tag say the musl that is needed",
-    )
-
-
-def _weak_finding(links: _Links, newer: dict[str, MuslVersion], platform: MuslPlatform) -> Finding:
-    last = max(newer, key=lambda name: newer[name])
-    return Finding(
-        check=CODE,
-        severity="warning",
-        member=links.member.path,
-        slice=links.file.arch,
-        message=f"{last} is in musl since {_text(newer[last])}; before, the code must do without",
-        evidence=_evidence(newer, platform),
-        hint="see that the code asks whether the function is there before it calls it",
-    )
-
-
-def _patch_finding(links: _Links, platform: MuslPlatform) -> Finding:
-    last = max(links.patch, key=lambda name: links.patch[name])
-    return Finding(
-        check=CODE,
-        severity="warning",
-        member=links.member.path,
-        slice=links.file.arch,
-        message=f"{last} is in musl since {_text(links.patch[last])}, which no tag can say",
-        evidence=_evidence(links.patch, platform),
-        hint="build on the oldest musl that is to run the wheel",
-    )
-
-
-def _evidence(newer: dict[str, MuslVersion], platform: MuslPlatform) -> dict[str, JSON]:
-    shown = sorted(newer, key=lambda name: (newer[name], name), reverse=True)[:_SHOWN]
-    return {
-        "claimed": str(platform),
-        "symbols": {name: _text(newer[name]) for name in shown},
-        "count": len(newer),
-    }
-
-
-def _missing_finding(links: _Links, tag: Tag) -> Finding:
-    rest = len(links.missing) - 1
-    what = f"{links.missing[0][:200]} (and {rest} more)" if rest else links.missing[0][:200]
-    return Finding(
-        check=CODE,
-        severity="error",
-        member=links.member.path,
-        slice=links.file.arch,
-        message=f"nothing that the file can load under `{tag}` has {what}",
-        evidence={
-            "claimed": str(tag),
-            "symbols": [name[:200] for name in links.missing[:_SHOWN]],
-            "count": len(links.missing),
-            "needed": list(links.file.needed[:_SHOWN]),
-        },
-        hint="a library was not linked, or the object was compiled for another libc",
-    )
-
-
-def _unsure_finding(links: _Links) -> Finding:
-    return Finding(
-        check=CODE,
-        severity="note",
-        member=links.member.path,
-        slice=links.file.arch,
-        message="some symbols are left to libraries whose contents are not known here",
-        evidence={
-            "symbols": [name[:200] for name in links.unsure[:_FEW]],
-            "count": len(links.unsure),
-            "libraries": list(links.outside[:_SHOWN]),
-        },
-    )
-
-
-def _text(version: MuslVersion) -> str:
-    return "{}.{}.{}".format(*version)
+def _findings(file: ElfFile, asked: Asked, tag: Tag, platform: MuslPlatform) -> Iterator[Finding]:
+    claimed: dict[str, JSON] = {"claimed": str(platform)}
+    if strong := asked.newer_that_are(weak=False):
+        yield _WORDS.newer(
+            asked,
+            strong,
+            claimed,
+            severity="error",
+            but=f", later than `{platform}` says",
+            hint="build on an older system, or let the tag say the musl that is needed",
+        )
+    if asked.newer_that_are(weak=True):
+        yield _WORDS.weak(asked, claimed)
+    if patch := _by_patch(file, platform):
+        yield _WORDS.newer(
+            asked,
+            patch,
+            claimed,
+            severity="warning",
+            but=", which no tag can say",
+            hint="build on the oldest musl that is to run the wheel",
+        )
+    if asked.missing:
+        yield _WORDS.missing(asked, tag, {"needed": first_names(file.needed)})
+    if asked.unsure:
+        yield _WORDS.unsure(asked)
 
 
 CHECK: Final = Check(code=CODE, title=TITLE, narrow=narrow)

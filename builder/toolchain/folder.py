@@ -2,8 +2,8 @@
 
 No file in it names an absolute path or a time, so its digest says all that a build sees of it.
 Layout: ``target.json`` and ``sysconfig.json`` (facts), ``include/`` (Python headers), ``site/``
-(the cross view), ``bin/`` and ``wrapper.py`` (compiler), ``toolchain.cmake``, ``meson.cross``,
-``config.site``.
+(the cross view), ``bin/`` and ``wrapper.py`` (compiler), ``toolchain.cmake``, ``python.cmake``,
+``meson.cross``, ``config.site``.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def write_folder(folder: Path, macos: MacOS, headers: HeadersOrigin) -> None:
     _write_json(folder / "sysconfig.json", _build_time_variables(folder, macos))
     _copy_files(folder)
     (folder / "toolchain.cmake").write_text(_cmake(macos), encoding="utf-8")
+    (folder / "python.cmake").write_text(_cmake_python(macos), encoding="utf-8")
     (folder / "meson.cross").write_text(_meson(macos), encoding="utf-8")
     (folder / "config.site").write_text(_config_site(macos), encoding="utf-8")
 
@@ -212,6 +213,34 @@ set(CMAKE_FIND_FRAMEWORK NEVER)
 set(CMAKE_FIND_APPBUNDLE NEVER)
 # Libraries and headers of the build machine are not the target's; its programs are of use.
 set(CMAKE_IGNORE_PATH {" ".join(_HOST_FOLDERS)})
+set(CMAKE_PROJECT_TOP_LEVEL_INCLUDES "${{CMAKE_CURRENT_LIST_DIR}}/python.cmake")
+"""
+
+
+def _cmake_python(macos: MacOS) -> str:
+    """How CMake from 3.24 on finds Python: with the suffix of the target's modules.
+
+    FindPython asks the interpreter about a target that is not the build machine only where policy
+    CMP0190 lets it, and is told how to run a target's program; ours answers for the target when it
+    is run as it is. Nothing but that search is told so: what else a project wants to run of the
+    target cannot be run. CMake before 4.1 does not ask at all.
+    """
+    return f"""\
+# How CMake finds Python (Using Dependencies Guide, Dependency Providers).
+if(POLICY CMP0190)
+  cmake_policy(SET CMP0190 NEW)
+endif()
+macro(wheelfarm_find_python method name)
+  if("${{name}}" MATCHES "^Python[23]?$")
+    set(CMAKE_CROSSCOMPILING_EMULATOR /usr/bin/env)
+    find_package(${{name}} ${{ARGN}} BYPASS_PROVIDER)
+    unset(CMAKE_CROSSCOMPILING_EMULATOR)
+    if(NOT ${{name}}_SOABI)
+      set(${{name}}_SOABI "{macos.target.interpreter.soabi}")
+    endif()
+  endif()
+endmacro()
+cmake_language(SET_DEPENDENCY_PROVIDER wheelfarm_find_python SUPPORTED_METHODS FIND_PACKAGE)
 """
 
 

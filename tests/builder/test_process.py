@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from builder.process import CANNOT_START, Command, Ended, Limits, network_can_be_cut, run
+from builder.process import (
+    CANNOT_START,
+    Command,
+    Ended,
+    Limits,
+    _keeper_argv,
+    network_can_be_cut,
+    run,
+)
 
 # Forks twice, leaves its session and closes its output: nothing ties it to who started it.
 DAEMON = """
@@ -183,3 +191,19 @@ except OSError as error: print(type(error).__name__, error.errno)
     command = Command(argv=[sys.executable, "-c", code], cwd=tmp_path, env={}, network=False)
     run(command, tmp_path / "log")
     assert said(tmp_path).splitlines() == ["loopback", "OSError 101"]
+
+
+def test_the_keeper_ends_what_it_keeps_when_its_leash_is_let_go(tmp_path: Path) -> None:
+    line = f"echo $$ > {tmp_path}/pid; exec sleep 600"
+    keeper = subprocess.Popen(
+        _keeper_argv(["/bin/sh", "-c", line], file_bytes=1 << 20, network=True),
+        stdin=subprocess.PIPE, start_new_session=True, env={"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().endswith("\n"):
+        time.sleep(0.01)
+    kept = int((tmp_path / "pid").read_text())
+    assert Path(f"/proc/{kept}/fd/0").readlink() == Path("/dev/null")
+    assert keeper.stdin is not None
+    keeper.stdin.close()
+    assert keeper.wait(60) == 128 + signal.SIGTERM
+    assert not alive(kept)

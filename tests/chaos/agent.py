@@ -17,12 +17,13 @@ from tests.chaos.crew import Crew, Member
 from tests.services import Postgresql, Redis
 
 _LONGEST_WAIT: Final = 1.5
+_SECONDS_FOR_A_JOB: Final = 3.0
 KILLS: Final = frozenset(
     {
         "worker killed",
         "job process killed",
         "fork server killed",
-        "planner killed",
+        "server killed",
         "PostgreSQL stopped at once",
         "PostgreSQL session killed",
         "Redis killed",
@@ -55,9 +56,11 @@ class Agent:
         """How many kills were done."""
         return sum(count for kind, count in self.done.items() if kind in KILLS)
 
-    def act(self) -> None:
-        """Wait a moment, then do something, if that something can be done."""
+    def act(self, *, some: bool) -> None:
+        """Wait a moment, then do `some` thing, if that thing can be done."""
         time.sleep(self._random.uniform(0.05, _LONGEST_WAIT))
+        if not some:
+            return
         weights = [weight for weight, _ in self._acts.values()]
         (kind,) = self._random.choices(list(self._acts), weights)
         if self._acts[kind][1]():
@@ -72,9 +75,11 @@ class Agent:
     def _for_processes(self) -> dict[str, tuple[int, Callable[[], bool]]]:
         return {
             "worker killed": (5, self._kill_worker),
-            "job process killed": (30, self._kill_job),
+            "job process killed": (12, self._kill_job),
             "fork server killed": (4, self._kill_fork_server),
-            "planner killed": (4, self._kill_planner),
+            "server killed": (4, self._kill_server),
+            "server told to stop": (1, self._stop_server),
+            "server paused": (2, self._pause_server),
             "worker told to stop": (2, self._stop_worker),
             "worker paused past its lease": (3, self._pause_worker),
         }
@@ -106,9 +111,14 @@ class Agent:
             self._crew.kill(member)
         return member is not None
 
-    def _kill_planner(self) -> bool:
-        if member := self._some("planner"):
+    def _kill_server(self) -> bool:
+        if member := self._some("server"):
             self._crew.kill(member)
+        return member is not None
+
+    def _stop_server(self) -> bool:
+        if member := self._some("server"):
+            self._crew.terminate(member)
         return member is not None
 
     def _stop_worker(self) -> bool:
@@ -117,7 +127,10 @@ class Agent:
         return member is not None
 
     def _kill_job(self) -> bool:
-        jobs = self._crew.jobs()
+        """Wait for one, if there is none at this moment: most live no longer than a second."""
+        ends = time.monotonic() + _SECONDS_FOR_A_JOB
+        while not (jobs := self._crew.jobs()) and time.monotonic() < ends:
+            time.sleep(0.02)
         return bool(jobs) and proc.signal_one(self._random.choice(jobs), signal.SIGKILL)
 
     def _kill_fork_server(self) -> bool:
@@ -126,17 +139,24 @@ class Agent:
 
     def _pause_worker(self) -> bool:
         member = self._some("worker")
-        if member is None:
-            return False
+        return member is not None and self._pause_member(
+            member, self._lease + self._random.uniform(1, 6)
+        )
 
+    def _pause_server(self) -> bool:
+        member = self._some("server")
+        return member is not None and self._pause_member(
+            member, self._random.uniform(0.5, 2 * self._lease)
+        )
+
+    def _pause_member(self, member: Member, seconds: float) -> bool:
         def resume() -> None:
             proc.signal_one(member.pid, signal.SIGCONT)
             member.paused = False
 
         member.paused = True
         member.process.send_signal(signal.SIGSTOP)
-        seconds = self._lease + self._random.uniform(1, 6)
-        return self._mend_later(f"worker {member.pid}", seconds, resume)
+        return self._mend_later(f"{member.role} {member.pid}", seconds, resume)
 
     def _stop_postgresql(self) -> bool:
         """Its own "immediate" stop: no goodbye, and a recovery from the journal at the start."""

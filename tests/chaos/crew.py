@@ -1,4 +1,4 @@
-"""The processes of the farm under chaos: workers and a planner, started anew when they end."""
+"""The processes of the farm under chaos: workers and a server, started anew when they end."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos import proc
+from tests.services import free_port
 from tests.workers.yard import ROOT, Yard
 
 _SECONDS: Final = 60
-_NO_FARM: Final = 3  # what a worker ends with when the farm cannot be reached as it starts
+_NO_FARM: Final = 3  # what one ends with when the farm cannot be reached as it starts
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,11 +38,16 @@ class Member:
 
 
 class Crew:
-    """So many workers and one planner. `deaths` has the moment at which each worker was killed."""
+    """So many workers and one server, at `url`.
+
+    `deaths` has the moment at which each worker was killed.
+    """
 
     def __init__(self, yard: Yard, workers: int, mark: str) -> None:
         self._yard = yard
-        self._wanted = {"worker": workers, "planner": 1}
+        self._wanted = {"worker": workers, "server": 1}
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}/"
         self._environment = _environment(mark)
         self._started: Counter[str] = Counter()
         self.members: list[Member] = []
@@ -111,11 +117,10 @@ class Crew:
         self.members.append(Member(role=role, process=process, log=log))
 
     def _command(self, role: str) -> Sequence[str]:
-        settings = str(self._yard.settings_file)
-        if role == "planner":
-            return ["tests.chaos.planner", settings]
+        if role == "server":
+            return ["workers.cli", "serve", "--port", str(self._port)]
         options = ["--target", "native", "--slots", "2", "--grace", "2", "--min-free", "1"]
-        return ["workers.cli", "worker", "--settings", settings, *options]
+        return ["workers.cli", "worker", *options]
 
     def _judge(self, member: Member) -> None:
         """Nobody ends but by what was done to it, or for want of a farm as it starts."""

@@ -1,49 +1,35 @@
-"""What the farm is asked for during the chaos: tiny sdists, each order a build of its own."""
+"""What the farm is asked for during the chaos: tiny sdists, each with a version of its own."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Final
 
+from store.target import Target
 from tests.sdists import pack_project
-from tests.workers.yard import Yard
-from workers.farm.farm import Farm
-from workers.farm.work import Work
+from workers.plan import Call, WantedTarget
+from workers.requirements import WantedFile
 
-_EPOCH: Final = 1_600_000_000
-_MIX: Final[tuple[tuple[str, dict[str, str]], ...]] = (
-    ("pure", {}),
-    ("naps", {"SECONDS": "1"}),
-    ("two-minded", {}),
-    ("pure", {}),
-    ("naps", {"SECONDS": "2"}),
-    ("raises", {}),
-    ("pure", {}),
-    ("naps", {"SECONDS": "1"}),
-    ("two-minded", {}),
-    ("exits", {}),
-)
-UNSOUND: Final = frozenset({"raises==1.0", "exits==1.0"})
-"""The labels of those that no worker can build."""
+RECIPES: Final = '[recipes.naps]\nenv = { SECONDS = "2" }\n'
+"""What the farm's settings say of them."""
+UNSOUND: Final = frozenset({"raises", "exits"})
+"""The projects that no worker can build."""
+
+_MIX: Final = ("pure", "naps", "two-minded", "pure", "naps", "raises", "pure", "naps", "exits")
 
 
 class Catalogue:
-    """All that may be asked for, by number; the sdists are in the store."""
+    """All that may be asked for, by number, as files in a folder of its own."""
 
-    def __init__(self, yard: Yard, farm: Farm) -> None:
-        folder = yard.folder / "packed"
+    def __init__(self, folder: Path, target: Target) -> None:
+        self._folder = folder
+        self._target = WantedTarget(name="native", target=target)
         folder.mkdir()
-        self._works = [self._work(yard, farm, folder, *each) for each in _MIX]
 
-    def work(self, number: int) -> Work:
-        """The work of that number, which has a BuildKey of its own."""
-        work = self._works[number % len(self._works)]
-        return dataclasses.replace(work, epoch=_EPOCH + 2 * number)
+    def call(self, numbers: list[int], submitter: str) -> Call:
+        """The builds of those numbers, wanted by `submitter`."""
+        wanted = tuple(WantedFile(path=self._sdist(number)) for number in numbers)
+        return Call(wanted=wanted, targets=(self._target,), submitter=submitter)
 
-    def _work(
-        self, yard: Yard, farm: Farm, folder: Path, project: str, env: dict[str, str]
-    ) -> Work:
-        sdist = pack_project(project, folder)
-        farm.store.keep(sdist)
-        return yard.orders(sdist, env=env)[0].work
+    def _sdist(self, number: int) -> Path:
+        return pack_project(_MIX[number % len(_MIX)], self._folder, version=f"1.{number}")

@@ -33,6 +33,7 @@ from tests.chaos.orders import UNSOUND
 from tests.workers.yard import Yard
 from workers.farm.farm import Farm
 from workers.farm.states import OPEN
+from workers.outcome import Outcome
 
 SPENT: Final = frozenset({"lost", "died"})
 """Kinds of failure by which chaos alone may end a sound job, once its tries are used up."""
@@ -77,6 +78,24 @@ def faults(farm: Farm, yard: Yard, mark: str) -> list[str]:
     for log in sorted(yard.folder.glob("*.log")):
         if "Traceback" in (text := log.read_text(errors="replace")):
             found.append(f"{log.name} has a traceback: ...{text[text.index('Traceback') :][:3000]}")
+    return found
+
+
+def untrue(farm: Farm, told: Mapping[str, list[Outcome]]) -> list[str]:
+    """What followers were told by the server, and does not hold. `told`: by submission."""
+    with farm.store.database.reading() as connection:
+        published = set(connection.execute(select(files.c.sha256)).scalars())
+        rows = connection.execute(select(submissions.c.id, submissions.c.call))
+        calls = {row.id: row.call for row in rows}
+    found = []
+    for name, outcomes in told.items():
+        if outcomes and len(outcomes) != len(set(_uploads(calls[name]))):
+            found.append(f"{len(outcomes)} ends were told of submission {name}")
+        found += [
+            f"{each.label} was told to be {each.status}, and is not published"
+            for each in outcomes
+            if each.status in {"built", "hit"} and each.sha256 not in published
+        ]
     return found
 
 
@@ -125,10 +144,11 @@ def _wrong_with(row: Any) -> str | None:
         return f"is owned by {row.owner}"
     if row.state == "cancelled" or row.failure in SPENT:
         return None
-    wanted = "failed" if row.label in UNSOUND else "succeeded"
+    unsound = row.label.partition("==")[0] in UNSOUND
+    wanted = "failed" if unsound else "succeeded"
     if row.state != wanted:
         return f"should have {wanted}"
-    return "failed by another kind" if row.label in UNSOUND and row.failure != "build" else None
+    return "failed by another kind" if unsound and row.failure != "build" else None
 
 
 def _of_submissions(farm: Farm) -> Iterator[str]:
@@ -143,8 +163,12 @@ def _of_submissions(farm: Farm) -> Iterator[str]:
     for row in rows:
         if row.planned_at is None and row.cancelled_at is None:
             yield f"submission {row.id} was never planned"
-        elif row.cancelled_at is None and items.get(row.id) != len(row.call["works"]):
-            yield f"submission {row.id} has {items.get(row.id)} items of {len(row.call['works'])}"
+        elif row.cancelled_at is None and items.get(row.id) != len(set(_uploads(row.call))):
+            yield f"submission {row.id} has {items.get(row.id)} items"
+
+
+def _uploads(call: Mapping[str, Any]) -> list[str]:
+    return [wanted["sha256"] for wanted in call["wanted"]]
 
 
 def _of_workers(farm: Farm) -> Iterator[str]:

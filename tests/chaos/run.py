@@ -23,13 +23,14 @@ import click
 from tests.chaos.agent import Agent
 from tests.chaos.client import Client
 from tests.chaos.crew import Crew
-from tests.chaos.orders import Catalogue
-from tests.chaos.reckoning import faults, figures, still_open
+from tests.chaos.orders import RECIPES, Catalogue
+from tests.chaos.reckoning import faults, figures, still_open, untrue
 from tests.chaos.record import record
 from tests.chaos.report import Plan, Report
 from tests.services import Postgresql, Redis
 from tests.workers.yard import Yard
 from workers.farm.farm import Farm
+from workers.settings import FILE_NAME
 
 LEASE: Final = 6
 WORKERS: Final = 4
@@ -61,11 +62,16 @@ def run(plan: Plan, folder: Path) -> Report:
             database=postgresql.create("chaos") if postgresql else None,
             broker=broker.url if broker else None,
         )
+        settings = yard.settings_file.read_text() + RECIPES
+        (yard.folder / FILE_NAME).write_text(settings)
         crew = Crew(yard, WORKERS, mark)
         agent = Agent(crew, plan.seed, LEASE, postgresql, broker)
         with yard.farm() as farm:
-            client = Client(farm, Catalogue(yard, farm), plan.jobs, plan.seed)
+            catalogue = Catalogue(folder / "packed", yard.native)
+            client = Client(crew.url, catalogue, plan.jobs, plan.seed)
             found = _chaos(plan, farm, crew, agent, client)
+            found += untrue(farm, client.told())
+            found += client.faults
             found += faults(farm, yard, mark)
             done = dict(agent.done + client.done)
             return Report(
@@ -87,7 +93,7 @@ def _chaos(plan: Plan, farm: Farm, crew: Crew, agent: Agent, client: Client) -> 
         told = time.monotonic()
         while agent.kills < plan.kills or client.is_alive():
             crew.tend()
-            agent.act()
+            agent.act(some=agent.kills <= plan.kills * client.progress)
             if agent.kills >= plan.kills:
                 client.more.clear()
             if time.monotonic() - told > _TELL_EVERY:
@@ -96,7 +102,7 @@ def _chaos(plan: Plan, farm: Farm, crew: Crew, agent: Agent, client: Client) -> 
                     f"{agent.kills} kills, {client.done['submission']} submissions", err=True
                 )
         agent.make_peace()
-        late = _come_to_rest(farm, crew)
+        late = _come_to_rest(farm, crew, client)
     finally:
         client.more.clear()
         client.stop()
@@ -105,12 +111,12 @@ def _chaos(plan: Plan, farm: Farm, crew: Crew, agent: Agent, client: Client) -> 
     return [*late, *crew.faults]
 
 
-def _come_to_rest(farm: Farm, crew: Crew) -> list[str]:
+def _come_to_rest(farm: Farm, crew: Crew, client: Client) -> list[str]:
     """Wait until all work is over, what lies about is swept and the dead are buried."""
     ends, before = time.monotonic() + _SECONDS_WITHOUT_PROGRESS, -1
     while time.monotonic() < ends:
         crew.tend()
-        left, dead = still_open(farm), _dead(farm, crew)
+        left, dead = still_open(farm) + client.following, _dead(farm, crew)
         if left == dead == 0:
             time.sleep(LEASE)  # a round of sweeping
             return []

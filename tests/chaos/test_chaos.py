@@ -20,7 +20,7 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 
     "plan",
     [
         pytest.param(Plan(seed=SEED, jobs=300, kills=60), id="servers"),
-        pytest.param(Plan(seed=SEED, jobs=60, kills=20, sqlite=True), id="sqlite"),
+        pytest.param(Plan(seed=SEED, jobs=48, kills=15, sqlite=True), id="sqlite"),
     ],
 )
 def test_nothing_is_lost_and_nothing_is_published_twice(plan: Plan, tmp_path: Path) -> None:

@@ -231,7 +231,12 @@ def test_explain_a_file_by_its_bytes(place: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("explain", "x"), ("serve",), ("index-url",), ("export", "--fingerprint", "x", "out")],
+    [
+        ("explain", "x"),
+        ("serve", "--no-farm"),
+        ("index-url",),
+        ("export", "--fingerprint", "x", "out"),
+    ],
 )
 def test_no_store(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run(*command, "--store", tmp_path / "absent")

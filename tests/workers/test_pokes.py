@@ -171,13 +171,26 @@ def test_without_its_broker_a_worker_looks_by_itself_and_says_so_once(
             assert row.state == "succeeded"
             until(lambda: "the broker is away" in worker.log())
             own_redis.start()
-            until(lambda: "listening for pokes at" in worker.log())
+            until(lambda: "listening for pokes at redis://" in worker.log())
             (row,) = ended(farm, own.enqueue(farm, pack("pure"), 1, ROUND="2"))
             assert row.state == "succeeded"
         assert worker.stop() == 0
         assert worker.log().count("the broker is away") == 1
     finally:
         own.close()
+
+
+def test_a_poke_that_cannot_be_acknowledged_costs_a_line_of_the_log(
+    own_redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with make_app(own_redis.url).connection_for_read() as connection:
+        queue = connection.SimpleQueue("some")
+        queue.put({})
+        message = queue.get(timeout=60)
+        own_redis.stop()
+        message.ack_log_error(None, ())
+        assert "a poke that was heard may come again" in caplog.text
+        own_redis.start()
 
 
 def envelope(body: bytes, **more: Any) -> dict[str, Any]:

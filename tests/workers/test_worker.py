@@ -33,6 +33,7 @@ def test_it_offers_what_it_can_builds_it_and_ends_well_when_asked(yard: Yard, pa
     assert yard.left_over() == []
 
 
+@pytest.mark.slow
 def test_what_is_not_done_in_the_time_of_grace_is_handed_back(yard: Yard, pack: Pack) -> None:
     worker = yard.worker("--grace", "0")
     gate = yard.folder / "gate"
@@ -47,6 +48,7 @@ def test_what_is_not_done_in_the_time_of_grace_is_handed_back(yard: Yard, pack: 
         assert ended(farm, [job])[0].state == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait_for_the_grace(yard: Yard, pack: Pack) -> None:
     worker = yard.worker("--grace", "86400")
     with yard.farm() as farm:
@@ -60,6 +62,7 @@ def test_a_second_signal_does_not_wait_for_the_grace(yard: Yard, pack: Pack) -> 
     assert processes_below(yard.folder / "cache") == []
 
 
+@pytest.mark.slow
 def test_a_build_may_finish_in_the_time_of_grace(yard: Yard, pack: Pack) -> None:
     worker = yard.worker("--grace", "86400")
     gate = yard.folder / "gate"
@@ -151,6 +154,7 @@ def test_a_store_of_a_newer_wheelfarm_is_refused(yard: Yard) -> None:
     assert "open it with the newer wheelfarm that made it" in worker.log()
 
 
+@pytest.mark.slow
 def test_a_toolchain_that_is_replaced_is_measured_anew_and_nothing_is_published_before(
     yard: Yard, pack: Pack
 ) -> None:

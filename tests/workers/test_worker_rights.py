@@ -58,10 +58,10 @@ def _both(owners: Iterator[str | None]) -> set[str] | None:
     "lacking",
     [
         "INSERT ON releases",
-        "INSERT ON job_events",
-        "UPDATE ON jobs",
-        "DELETE ON failures",
-        "USAGE ON SEQUENCE job_events_id_seq",
+        pytest.param("INSERT ON job_events", marks=pytest.mark.slow),
+        pytest.param("UPDATE ON jobs", marks=pytest.mark.slow),
+        pytest.param("DELETE ON failures", marks=pytest.mark.slow),
+        pytest.param("USAGE ON SEQUENCE job_events_id_seq", marks=pytest.mark.slow),
     ],
 )
 def test_a_role_that_may_not_write_is_refused_at_the_start(yard: Yard, lacking: str) -> None:

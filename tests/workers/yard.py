@@ -40,17 +40,18 @@ class Yard:
         *,
         broker: str | None = None,
         database: str | None = None,
+        blobs: str | None = None,
         lease: int = 8,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.settings_file = folder / "farm.toml"
         lines = ['store = "store"', 'cache = "cache"']
-        lines += [f'database = "{database}"'] if database else []
+        more = {name: at for name, at in (("database", database), ("blobs", blobs)) if at}
+        lines += [f'{name} = "{at}"' for name, at in more.items()]
         lines += ["[farm]", f"lease-seconds = {lease}"]
         lines += [f'broker = "{broker}"'] if broker else []
         self.settings_file.write_text("\n".join(lines) + "\n")
-        more = {"database": database} if database else {}
         rules = FarmRules(broker=broker, lease_seconds=lease)
         self.settings = Settings(store=folder / "store", cache=folder / "cache", farm=rules, **more)  # type: ignore[arg-type]
         self.native = measure(Path(sys.executable)).target()

@@ -23,11 +23,12 @@ from workers.api.streams import (
     log_events,
     parse_event_number,
     parse_log_place,
+    until_trouble,
 )
 from workers.api.uploads import receive_sdist
 from workers.errors import UntrustedError
 from workers.farm import answers
-from workers.farm.calls import SaidCall
+from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
 from workers.farm.desk import FarmDesk
 from workers.farm.listing import Filter
 from workers.farm.planning import has_blob
@@ -168,7 +169,7 @@ async def submission_events(
     After a cut, send Last-Event-ID: `job` events go on behind it, `item` events are sent again.
     """
     stream = SubmissionStream(desk, looks, submission_id, parse_event_number(last))
-    async for event in stream.events():
+    async for event in until_trouble(stream.events()):
         yield event
 
 
@@ -259,7 +260,7 @@ async def follow_log(
 
     After a cut, send Last-Event-ID to go on behind it. A new try begins at byte 0.
     """
-    async for event in log_events(desk, looks, job_id, parse_log_place(last)):
+    async for event in until_trouble(log_events(desk, looks, job_id, parse_log_place(last))):
         yield event
 
 
@@ -320,3 +321,35 @@ async def mint(identity: answers.Identity, request: Request) -> answers.Minted:
 def queues(desk: AtDesk) -> answers.Queues:
     """Depth, age and takers of every queue: what an autoscaler wants to know."""
     return desk.queues()
+
+
+@router.post("/yank")
+def yank(call: SaidStrike, desk: AtDesk) -> answers.Strike:
+    """Yank releases (PEP 592): only who pins them gets them still. `dry_run` only looks."""
+    return desk.strike("yank", call)
+
+
+@router.post("/disown")
+def disown(call: SaidStrike, desk: AtDesk) -> answers.Strike:
+    """Take releases back with all that was built with them: every index, page, file and plan is
+    without them from then on. `dry_run` says what that would reach, and changes nothing.
+    """
+    return desk.strike("disown", call)
+
+
+@router.post("/yank/undo")
+def undo_yank(call: SaidUndo, desk: AtDesk) -> answers.Lifted:
+    """Undo a yank by the number of its order, or as far as a selection goes."""
+    return desk.undo("yank", call)
+
+
+@router.post("/disown/undo")
+def undo_disown(call: SaidUndo, desk: AtDesk) -> answers.Lifted:
+    """Undo a disowning by the number of its order, or as far as a selection goes."""
+    return desk.undo("disown", call)
+
+
+@router.get("/invalidations")
+def invalidations(desk: AtDesk) -> answers.Orders:
+    """The newest hundred yanks and disownings, undone ones also."""
+    return desk.orders()

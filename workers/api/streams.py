@@ -12,6 +12,7 @@ on from there; items that are over are told again.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Collection, Iterator
 from functools import partial
@@ -21,6 +22,7 @@ import anyio
 from fastapi.sse import ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from store.errors import StoreError
 from workers.api.shared import Shared
 from workers.farm import answers, listing
 from workers.farm.desk import PAGE, FarmDesk, LogPart
@@ -31,8 +33,19 @@ LOOK_SECONDS: Final = 0.2
 
 _SURE_SECONDS: Final = 5.0
 """How often a stream looks at the whole of its submission, whatever the events said."""
+_LOG: Final = logging.getLogger("wheelfarm.serve")
 _ENDS: Final = frozenset({"succeed", "fail", "cancel"})
 _LOG_PLACE: Final = re.compile(r"([0-9]{1,15}):([0-9]{1,15})")
+
+
+async def until_trouble(events: AsyncIterator[ServerSentEvent]) -> AsyncIterator[ServerSentEvent]:
+    """The events as long as the store answers. Then the stream ends early, as its headers are sent
+    and no status can tell of trouble any more; the client comes back for the rest."""
+    try:
+        async for event in events:
+            yield event
+    except StoreError as error:
+        _LOG.warning("a stream is cut off: %s", error)
 
 
 class SubmissionStream:

@@ -9,10 +9,9 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
-from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -20,11 +19,15 @@ from rich.text import Text
 from store.access import Actor
 from store.errors import UsageError
 from workers.cli.broker import celery_app, pokes
-from workers.farm.desk import Desk, FarmDesk
-from workers.farm.farm import farm_over, store_of
-from workers.farm.remote import RemoteDesk
 from workers.settings import Settings, load_settings
 from workers.text import printable
+
+# A desk is imported when it is known which: one needs the database, the other HTTP.
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from workers.farm.desk import Desk
+    from workers.farm.remote import RemoteDesk
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,6 +78,8 @@ def desk(farm_url: str | None, settings_file: Path | None, store: Path | None) -
 
 def remote_desk(url: str, settings: Settings) -> RemoteDesk:
     """The desk of the server at `url`; every wait for it is told on standard error."""
+    from workers.farm.remote import RemoteDesk  # noqa: PLC0415
+
     return RemoteDesk(url, settings.farm.token, lambda line: click.echo(line, err=True))
 
 
@@ -89,6 +94,9 @@ def submitter() -> str:
 
 @contextmanager
 def _local(settings: Settings) -> Iterator[Desk]:
+    from workers.farm.desk import FarmDesk  # noqa: PLC0415
+    from workers.farm.farm import farm_over, store_of  # noqa: PLC0415
+
     with (
         closing(store_of(settings, create=False)) as store,
         pokes(celery_app(settings)) as poker,

@@ -8,7 +8,7 @@ import click
 
 from store.errors import UsageError
 from workers.cli.asking import asking_options, remote_desk
-from workers.cli.following import follow
+from workers.cli.on_farm import follow
 from workers.cli.result_files import ResultFiles, result_options
 from workers.farm.desk import is_submission
 from workers.outcome import exit_status

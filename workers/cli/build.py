@@ -11,12 +11,9 @@ import click
 from store.channel import parse_channel
 from store.errors import UsageError
 from workers.cli.asking import remote_desk, submitter
-from workers.cli.following import follow, quietly, visibly
+from workers.cli.following import quietly, visibly
 from workers.cli.options import jobs_option
-from workers.cli.plans import show_plan
 from workers.cli.result_files import ResultFiles, result_options
-from workers.farm.attend import put_into_words
-from workers.farm.remote import RemoteDesk
 from workers.matrix import Watcher
 from workers.outcome import Outcome, exit_status
 from workers.plan import Call, WantedTarget
@@ -126,13 +123,18 @@ def command(
     names = list(dict.fromkeys(targets))
     results = ResultFiles(junit=junit, summary=summary)
     if server:
+        # Imported here: a build on this machine starts without the farm's client.
+        from workers.cli.on_farm import build_on_farm  # noqa: PLC0415
+
         aimed = dataclasses.replace(call, targets=_aims(names, settings))
         desk = remote_desk(server, settings)
-        return _on_farm(desk, aimed, results, dry_run=dry_run, as_json=as_json)
+        return build_on_farm(desk, aimed, results, dry_run=dry_run, as_json=as_json)
     resolved = tuple(resolve_target(word, settings) for word in names)
     aims = tuple(WantedTarget(name=each.name, target=each.target) for each in resolved)
     aimed = dataclasses.replace(call, targets=aims)
     if dry_run:
+        from workers.cli.plans import show_plan  # noqa: PLC0415
+
         return show_plan(list(forecast(aimed, resolved, settings)), as_json=as_json)
     outcomes = _here(aimed, resolved, settings, jobs, as_json=as_json)
     results.write(outcomes)
@@ -150,21 +152,6 @@ def _with_index(settings: Settings, index_url: str, server: str | None) -> Setti
 def _aims(names: Sequence[str], settings: Settings) -> tuple[WantedTarget, ...]:
     """The targets by what they are: a farm needs no toolchain of this machine."""
     return tuple(WantedTarget(name=word, target=resolve_identity(word, settings)) for word in names)
-
-
-def _on_farm(
-    desk: RemoteDesk, call: Call, results: ResultFiles, *, dry_run: bool, as_json: bool
-) -> int:
-    words = put_into_words(desk, call)
-    if dry_run:
-        return show_plan(desk.plan(words).items, as_json=as_json)
-    submission = desk.submit(words).id
-    click.echo(f"submission {submission}", err=True)
-    outcomes = follow(desk, submission, as_json=as_json)
-    if outcomes is None:
-        return 130
-    results.write(outcomes)
-    return exit_status(outcomes)
 
 
 def _here(

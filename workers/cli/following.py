@@ -1,4 +1,4 @@
-"""A run as a person sees it, on this machine or on a farm: live, then the reasons, then JSON."""
+"""A run as a person sees it, on this machine or on a farm: live, then the reasons; or JSON."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections.abc import Callable, Sequence
 import click
 from rich.console import Console
 
-from workers.farm.attend import Attendance
-from workers.farm.event_stream import patiently
-from workers.farm.remote import RemoteDesk
 from workers.matrix import Silent, Watcher, show_end, show_how_to_install, watch
 from workers.outcome import Outcome
 
@@ -32,26 +29,3 @@ def visibly(targets: Sequence[str], build: Build, server: str | None = None) -> 
     show_end(console, outcomes)
     show_how_to_install(console, outcomes, server)
     return outcomes
-
-
-def follow(desk: RemoteDesk, submission_id: str, *, as_json: bool) -> list[Outcome] | None:
-    """Follow a submission on a farm; None when the follower was interrupted.
-
-    The farm goes on then, and what to type is said.
-    """
-
-    def build(watcher: Watcher) -> list[Outcome]:
-        return Attendance(desk, submission_id, watcher).outcomes()
-
-    try:
-        if as_json:
-            return quietly(build)
-        submission = patiently(lambda: desk.submission(submission_id), desk.patience())
-        return visibly(submission.targets, build, desk.url)
-    except KeyboardInterrupt:
-        click.echo(
-            f"the farm goes on with it: `wheelfarm attach {submission_id}` follows it again, "
-            f"`wheelfarm cancel {submission_id}` ends it",
-            err=True,
-        )
-        return None

@@ -53,10 +53,11 @@ class Abilities:
     cross: dict[str, Path] = field(default_factory=dict)
     find: Callable[[], Abilities] | None = None
     _stamps: dict[Fingerprint, Sha256] = field(default_factory=dict)
+    _facts: dict[Fingerprint, ToolchainFacts] = field(default_factory=dict)
     _making: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.stamp_all()
+        self.measure_all()
 
     def capabilities(self) -> tuple[Capability, ...]:
         """What jobs may ask for here."""
@@ -73,17 +74,27 @@ class Abilities:
         with self._making:
             if fingerprint not in self.ready:
                 self.ready[fingerprint] = self._make(wanted)
-                self.stamp_all()
+                self.measure_all()
             return self.ready[fingerprint]
 
     def stamp(self, target: BuildTarget) -> Sha256:
         """What tells that the toolchain is what it was when it was measured."""
         return self._stamps[target.fingerprint]
 
-    def stamp_all(self) -> None:
-        """Remember the stamps of all that is ready."""
+    def facts(self, target: BuildTarget) -> ToolchainFacts:
+        """What the farm keeps of the target's toolchain, worked out when it was made ready."""
+        return self._facts[target.fingerprint]
+
+    def all_facts(self) -> tuple[ToolchainFacts, ...]:
+        """The facts of all that is ready."""
+        return tuple(self._facts.values())
+
+    def measure_all(self) -> None:
+        """Remember the stamps and the facts of all that is ready."""
         for fingerprint, target in self.ready.items():
-            self._stamps.setdefault(fingerprint, stamp_of(target.toolchain))
+            if fingerprint not in self._facts:
+                self._stamps[fingerprint] = stamp_of(target.toolchain)
+                self._facts[fingerprint] = facts_of(target)
 
     def renew(self) -> bool:
         """Measure anew what was changed; whether that could be done."""
@@ -92,7 +103,8 @@ class Abilities:
         forget_measured()
         found = self.find()
         with self._making:
-            self.ready, self.cross, self._stamps = found.ready, found.cross, found._stamps
+            self.ready, self.cross = found.ready, found.cross
+            self._stamps, self._facts = found._stamps, found._facts
         return True
 
     def _make(self, wanted: Target) -> BuildTarget:
@@ -130,7 +142,7 @@ def find_abilities(words: Sequence[str], settings: Settings) -> Abilities:
             "this machine can build nothing of what is asked for",
             hint="install an interpreter, or wheelfarm[cross] for macOS targets",
         )
-    found.stamp_all()
+    found.measure_all()
     return found
 
 

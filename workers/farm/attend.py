@@ -11,7 +11,8 @@ from store.digest import Sha256, sha256_of_file
 from workers.errors import FarmRefusedError, ServerError
 from workers.farm import answers
 from workers.farm.calls import SaidCall, say_call
-from workers.farm.event_stream import Patience, ServerEvent, followed, patiently
+from workers.farm.event_stream import ServerEvent, followed
+from workers.farm.patience import Patience, patiently
 from workers.farm.remote import RemoteDesk
 from workers.matrix import Watcher
 from workers.outcome import Outcome

@@ -19,6 +19,7 @@ from builder.sdist import sdist_name
 from store.channel import RELEASE, Channel, parse_channel
 from store.digest import JSON, Sha256
 from store.errors import MalformedError, WheelfarmError
+from store.selection import Selection, parse_selection
 from store.target import Target, identity_of, target_from_identity
 from workers.markers import applies
 from workers.plan import Call, WantedTarget
@@ -85,6 +86,56 @@ class SaidCall(_Said):
     refresh: StrictBool = False
     retry: StrictBool = False
     priority: StrictInt = Field(default=0, ge=-1_000, le=1_000)
+
+
+class SaidSelection(_Said):
+    """Which releases are meant: every condition that is given must hold.
+
+    `store.selection.Selection` says what each means; one of them at least must be more than a
+    place (`channel`, `fingerprint`).
+    """
+
+    channel: Annotated[str, Field(max_length=80)] | None = None
+    fingerprint: Annotated[str, Field(max_length=200)] | None = None
+    file: Line | None = None
+    package: Line | None = None
+    build_key: Line | None = None
+    requirement: Line | None = None
+    worker: Line | None = None
+    toolchain: Line | None = None
+    interpreter: Line | None = None
+    linked: StrictBool = False
+    sdist: Line | None = None
+    fields_: dict[Annotated[str, Field(max_length=200)], Line] = Field(
+        default_factory=dict, max_length=20, alias="fields"
+    )
+
+    def selection(self) -> Selection:
+        """The selection that is said. Raises MalformedError for none, and for what is none."""
+        told = self.model_dump(by_alias=True, exclude_defaults=True)
+        return parse_selection({name: value for name, value in told.items() if value is not None})
+
+
+class SaidStrike(_Said):
+    """A yank or a disowning. `dry_run` says what it would reach, and changes nothing.
+
+    `deep`: also whatever was built with the releases that are meant; null is yes for a disowning
+    and no for a yank. `reason` is needed unless it is a dry run.
+    """
+
+    selection: SaidSelection
+    by: Annotated[Line, Field(max_length=200)]
+    reason: Line | None = None
+    deep: StrictBool | None = None
+    dry_run: StrictBool = False
+
+
+class SaidUndo(_Said):
+    """What is to be undone: an order by its number, or the orders on what a selection means."""
+
+    by: Annotated[Line, Field(max_length=200)]
+    order: Annotated[StrictInt, Field(ge=1, lt=1 << 31)] | None = None
+    selection: SaidSelection | None = None
 
 
 def said(kept: Mapping[str, Any]) -> SaidCall:

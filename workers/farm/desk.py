@@ -20,11 +20,20 @@ from store.access import EVERY_CHANNEL, Actor, ChannelPattern
 from store.audit import Deed, audited
 from store.digest import JSON, Sha256
 from store.fingerprint import Fingerprint
+from store.invalidate import Verb
 from store.provenance import BuildKey
 from store.target import Target
 from workers.errors import TransitionError, UnknownJobError
-from workers.farm import answers, listing
-from workers.farm.calls import SaidCall, channels_of, kept, read_call, uploads
+from workers.farm import answers, invalidation, listing
+from workers.farm.calls import (
+    SaidCall,
+    SaidStrike,
+    SaidUndo,
+    channels_of,
+    kept,
+    read_call,
+    uploads,
+)
 from workers.farm.farm import Farm
 from workers.farm.forecast import cache_by_queue, forecasts
 from workers.farm.jobs import JobRow
@@ -110,6 +119,15 @@ class Desk(Protocol):
 
     def queues(self) -> answers.Queues:
         """The depth and age of every queue."""
+
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach."""
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings."""
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
 
 
 def is_submission(word: str) -> bool:
@@ -279,7 +297,7 @@ class FarmDesk:
         return answers.Retried(jobs=sorted(again), forgotten=forgotten)
 
     def workers(self) -> answers.Workers:
-        """Every worker that was ever here, the newest last."""
+        """Every worker that is here, or was in the last day, the newest last."""
         rows = self.farm.registry.all()
         toolchains = {row.id: self.farm.registry.toolchains_of(row.id) for row in rows}
         found = skews(rows, toolchains)
@@ -313,9 +331,32 @@ class FarmDesk:
             unplanned=count_unplanned(self.farm),
         )
 
+    def _signed(self, by: str) -> str:
+        """Who it was: by the token's name where there is one, whatever the call says."""
+        return self._actor.who if self._actor.token else by
+
     def _audited(self, action: str, on: str, **detail: JSON) -> AbstractContextManager[None]:
         deed = Deed(actor=self._actor, action=action, object=on, detail=detail)
         return audited(self._database, deed)
+
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach. Raises MalformedError."""
+        ours = call.model_copy(update={"by": self._signed(call.by)})
+        if call.dry_run:
+            return invalidation.strike(self.farm.store, verb, ours)
+        selected = call.selection.model_dump(mode="json", exclude_none=True)
+        with self._audited(verb, "releases", selection=selected, reason=call.reason):
+            return invalidation.strike(self.farm.store, verb, ours)
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings. Raises MalformedError, NotFoundError."""
+        ours = call.model_copy(update={"by": self._signed(call.by)})
+        with self._audited(f"{verb}-undo", f"order {call.order}" if call.order else "releases"):
+            return invalidation.undo(self.farm.store, verb, ours)
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+        return invalidation.orders(self.farm.store)
 
     def _set_state(self, worker_id: str, order: Literal["drain", "readmit"]) -> answers.Workers:
         known = [row for row in self.farm.registry.all() if row.id == worker_id]

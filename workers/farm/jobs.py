@@ -6,6 +6,7 @@ the change names the state, and for a running job the fencing token, that it sta
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,6 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, Update, delete, insert, select, true, update
 
-from store.database import clock
 from store.digest import JSON, Sha256
 from store.schema import job_events, jobs, log_pieces
 from workers.errors import LeaseLostError, TransitionError, UnknownJobError
@@ -68,9 +68,11 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What happens to a job: the event, the columns that it sets, and what is written down."""
+    """What happens to a job: the event, when by the database's clock, the columns that it sets,
+    and what is written down."""
 
     event: Event
+    at: datetime
     values: Mapping[str, object] = field(default_factory=dict)
     detail: Mapping[str, JSON] = field(default_factory=dict)
 
@@ -129,8 +131,8 @@ def release(connection: Connection, claim: Claim, change: Change) -> None:
 
 def finish(connection: Connection, claim: Claim, change: Change) -> None:
     """The lease ends by a change to a final state. Raises LeaseLostError."""
-    values = {**change.values, "finished_at": clock(connection)}
-    release(connection, claim, Change(event=change.event, values=values, detail=change.detail))
+    values = {**change.values, "finished_at": change.at}
+    release(connection, claim, dataclasses.replace(change, values=values))
     _drop_pieces(connection, claim.job_id)  # the whole log is a blob by now
 
 
@@ -161,7 +163,7 @@ def note(
 ) -> None:
     """Write down what happened to a job."""
     row = {
-        "job_id": job_id, "at": clock(connection), "kind": change.event, "token": token,
+        "job_id": job_id, "at": change.at, "kind": change.event, "token": token,
         "worker": worker, "detail": change.detail,
     }  # fmt: skip
     connection.execute(insert(job_events).values(row))

@@ -83,7 +83,8 @@ class Ledger:
         """The wheel of `claim` is in the store. Raises LeaseLostError."""
         values = {"outcome": outcome, "build_key": build_key, "failure": None}
         with self._database.transaction() as connection:
-            finish(connection, claim, Change(event="succeed", values=values))
+            change = Change(event="succeed", at=clock(connection), values=values)
+            finish(connection, claim, change)
 
     def fail(
         self, claim: Claim, kind: JobFailure, decision: Decision, told: Mapping[str, object]
@@ -96,19 +97,23 @@ class Ledger:
             row = held_row(connection, claim)
             counted = {**row.tries, kind: row.tries.get(kind, 0) + 1}
             values = {**told, "tries": counted, "failure": kind}
+            now = clock(connection)
             if not decision.again:
-                finish(connection, claim, Change(event="fail", values=values, detail=_said(kind)))
+                change = Change(event="fail", at=now, values=values, detail=_said(kind))
+                finish(connection, claim, change)
                 return
-            values |= _again(claim, decision, clock(connection))
+            values |= _again(claim, decision, now)
             detail = _said(kind, decision)
-            release(connection, claim, Change(event="retry", values=values, detail=detail))
+            release(connection, claim, Change(event="retry", at=now, values=values, detail=detail))
         if not decision.wait_seconds:
             self._poker.poke([Poke(job_id=claim.job_id, queue=_next_queue(claim, decision))])
 
     def hand_back(self, claim: Claim, reason: str) -> None:
         """The worker stops before the job is done; another may have it. Raises LeaseLostError."""
         with self._database.transaction() as connection:
-            release(connection, claim, Change(event="hand-back", detail={"reason": reason}))
+            detail = {"reason": reason}
+            change = Change(event="hand-back", at=clock(connection), detail=detail)
+            release(connection, claim, change)
         self._poker.poke([Poke(job_id=claim.job_id, queue=claim.queue)])
 
     def expired(self) -> list[JobRow]:
@@ -134,7 +139,7 @@ class Ledger:
             lapsed = and_(
                 jobs.c.state == "running", jobs.c.token == row.token, jobs.c.lease_until < now
             )
-            change = Change(event=event, values=values, detail=detail)
+            change = Change(event=event, at=now, values=values, detail=detail)
             taken = move(connection, row.id, change, lapsed)
         if taken and decision.again:
             self._poker.poke([Poke(job_id=row.id, queue=row.queue)])
@@ -143,8 +148,9 @@ class Ledger:
     def give_up(self, job_id: int, kind: JobFailure, outcome: Mapping[str, JSON]) -> bool:
         """End a job that waits for what will not come; False when it does not wait any more."""
         with self._database.transaction() as connection:
-            values = {"failure": kind, "outcome": outcome, "finished_at": clock(connection)}
-            change = Change(event="fail", values=values, detail=_said(kind))
+            now = clock(connection)
+            values = {"failure": kind, "outcome": outcome, "finished_at": now}
+            change = Change(event="fail", at=now, values=values, detail=_said(kind))
             return move(connection, job_id, change, jobs.c.state == "waiting")
 
     def forgive(self, job_ids: Sequence[int]) -> None:
@@ -159,8 +165,9 @@ class Ledger:
         Raises TransitionError when it is over, UnknownJobError.
         """
         with self._database.transaction() as connection:
-            values = {**UNOWNED, "finished_at": clock(connection)}
-            change = Change(event="cancel", values=values, detail={"reason": reason})
+            now = clock(connection)
+            values = {**UNOWNED, "finished_at": now}
+            change = Change(event="cancel", at=now, values=values, detail={"reason": reason})
             must_move(connection, job_id, change)
 
     def again(self, job_id: int) -> None:
@@ -169,7 +176,8 @@ class Ledger:
             row = job_row(connection, job_id)
             if (other := connection.execute(open_job(row.work_key)).scalar()) is not None:
                 raise TransitionError(f"job {other} is doing the same work already")
-            must_move(connection, job_id, Change(event="again", values=_afresh()))
+            change = Change(event="again", at=clock(connection), values=_afresh())
+            must_move(connection, job_id, change)
         self._poker.poke([Poke(job_id=job_id, queue=row.queue)])
 
     def job(self, job_id: int) -> JobRow:
@@ -238,7 +246,7 @@ class Ledger:
         row = connection.execute(told).first()
         if row is None:
             return None
-        note(connection, job_id, row.token, Change(event="claim"), worker=worker)
+        note(connection, job_id, row.token, Change(event="claim", at=now), worker=worker)
         work, queue = work_from_json(row.work), Queue(row.queue)
         return Claim(job_id=job_id, token=row.token, worker=worker, queue=queue, work=work)
 

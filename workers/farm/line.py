@@ -52,7 +52,8 @@ class Ask:
 def enqueue(connection: Connection, orders: Iterable[Order]) -> list[int]:
     """The job of each order, in order: one that is open already, or a new one."""
     ranks: dict[str, int] = {}
-    return [_enqueue_one(connection, order, ranks) for order in orders]
+    now = clock(connection)
+    return [_enqueue_one(connection, order, ranks, now) for order in orders]
 
 
 def pokes_for(orders: Iterable[Order], made: Iterable[int]) -> list[Poke]:
@@ -95,19 +96,19 @@ def _ready(ask: Ask, now: datetime) -> Any:
     return and_(ready, jobs.c.id.in_(theirs))
 
 
-def _enqueue_one(connection: Connection, order: Order, ranks: dict[str, int]) -> int:
+def _enqueue_one(connection: Connection, order: Order, ranks: dict[str, int], now: datetime) -> int:
     key = order.work.key
     while True:
         if (standing := _join(connection, key, order)) is not None:
             return standing
         if order.submitter not in ranks:
             ranks[order.submitter] = _last_rank(connection, order.submitter)
-        row = _new_row(connection, key, order, ranks[order.submitter] + 1)
-        if insert_new(connection, jobs, row):
+        row = _new_row(key, order, ranks[order.submitter] + 1, now)
+        if made := insert_new(connection, jobs, row):
             ranks[order.submitter] += 1
-            made = int(connection.execute(open_job(key)).scalar_one())
-            note(connection, made, 0, Change(event="enqueue", detail={"by": order.submitter}))
-            return made
+            change = Change(event="enqueue", at=now, detail={"by": order.submitter})
+            note(connection, made.id, 0, change)
+            return int(made.id)
 
 
 def _join(connection: Connection, key: Sha256, order: Order) -> int | None:
@@ -131,7 +132,7 @@ def _last_rank(connection: Connection, submitter: str) -> int:
     return max((rank for rank in newest if rank is not None), default=0)
 
 
-def _new_row(connection: Connection, key: Sha256, order: Order, rank: int) -> dict[str, object]:
+def _new_row(key: Sha256, order: Order, rank: int, now: datetime) -> dict[str, object]:
     work = order.work
     return {
         "work_key": key,
@@ -147,5 +148,5 @@ def _new_row(connection: Connection, key: Sha256, order: Order, rank: int) -> di
         "token": 0,
         "tries": {},
         "outcome": None,
-        "created_at": clock(connection),
+        "created_at": now,
     }

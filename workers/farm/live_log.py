@@ -1,13 +1,14 @@
 """The log of a build while it runs: its growth is copied into the database, piece by piece.
 
 Live logs are for watching; the whole log is a blob when the build is over. So trouble with the
-database costs a piece, never the build.
+database costs a while, or the rest of the live log, but never the build.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from sqlalchemy import select
 
 from store.database import Database
-from store.errors import StoreError
+from store.errors import StoreError, StoreUnreachableError
 from store.schema import log_pieces
 from workers.errors import LeaseLostError
 from workers.farm.jobs import Claim
@@ -56,7 +57,8 @@ class LiveLog:
     def _copy(self) -> None:
         try:
             while not self._over.wait(_SECONDS):
-                self._copy_growth()
+                with suppress(StoreUnreachableError):  # the next round goes on where it was
+                    self._copy_growth()
             self._copy_growth()
         except LeaseLostError:
             return  # the worker stops this build at its next heartbeat

@@ -1,35 +1,83 @@
 """What anybody on the farm may do, and everybody does from time to time: mend what was let lie.
 
 Every step compares before it sets, so two reapers at once do no harm.
+
+An outage of the database silences every worker at once. Whoever comes back first must not take
+from the others what they could not renew: a reaper that did not reach the database for half a lease
+gives them half a lease to say that they are there, and only then takes what has lapsed.
 """
 
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from store.digest import JSON
 from workers.farm.farm import Farm
 from workers.farm.jobs import JobRow
+from workers.farm.listing import moment
 from workers.farm.registry import takers
 from workers.farm.rules import Situation, decide
 from workers.farm.settle import others_for
 from workers.outcome import outcome_of
 
 _LOG: Final = logging.getLogger("wheelfarm.worker")
+_MOST_GRACES: Final = 3
+"""How often in a row the silent are spared: a database that comes and goes saves nobody."""
 
 
-def reap(farm: Farm) -> None:
-    """Hand on the leases of the silent, bury the gone, end what nobody can or wants to do.
+class Reaper:
+    """Reaps for one worker, round by round."""
 
-    Raises StoreError.
-    """
+    def __init__(self, farm: Farm) -> None:
+        self._farm = farm
+        self._half_a_lease = timedelta(seconds=farm.settings.farm.lease_seconds / 2)
+        self._seen: datetime | None = None
+        self._spares_until: datetime | None = None
+        self._graces = 0
+
+    def round(self) -> None:
+        """Hand on what the silent had, unless they are to be spared; mend all else.
+
+        Raises StoreError.
+        """
+        lapsed = self._farm.ledger.expired()
+        now = moment(self._farm.store.database)  # after the look, so that no outage is between
+        if self._spares(now):
+            mend(self._farm)
+        else:
+            self._graces = 0
+            reap(self._farm, lapsed)
+
+    def _spares(self, now: datetime) -> bool:
+        if self._was_away(now) and self._graces < _MOST_GRACES:
+            self._graces += 1
+            self._spares_until = now + self._half_a_lease
+        self._seen = now
+        return self._spares_until is not None and now < self._spares_until
+
+    def _was_away(self, now: datetime) -> bool:
+        """Whether the database may have been away for so long. A file never is."""
+        if self._seen is None:
+            return self._farm.store.database.in_postgresql
+        return now - self._seen > self._half_a_lease
+
+
+def reap(farm: Farm, lapsed: Iterable[JobRow]) -> None:
+    """Hand on the `lapsed` leases, bury the silent, and mend. Raises StoreError."""
     for worker in farm.registry.bury_silent():
         _LOG.warning("the worker %s was not heard of any more", worker)
-    for row in farm.ledger.expired():
+    for row in lapsed:
         _hand_on(farm, row)
     farm.submissions.cancel_lapsed()
+    mend(farm)
+
+
+def mend(farm: Farm) -> None:
+    """End what nobody can do, and forget who is gone since long. Raises StoreError."""
+    farm.registry.prune()
     _forgive_the_only_ones(farm)
     _give_up_the_hopeless(farm)
 

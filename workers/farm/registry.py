@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, RowMapping, and_, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from store.database import Database, clock
 from store.digest import JSON, Sha256
@@ -22,6 +34,10 @@ WorkerState = Literal["ready", "draining", "set-aside", "gone"]
 
 SILENT_SECONDS: Final = 120
 """A worker that was not heard of for this long is taken to be gone."""
+GONE_HOURS: Final = 24
+"""How long a worker that is gone is remembered."""
+
+_MOST_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +84,10 @@ class WorkerRow:
     reason: str | None
     started_at: datetime
     heartbeat_at: datetime
+
+
+_TABLES: Final = ((farm_toolchains, "worker_id"), (farm_workers, "id"))
+"""Where a worker's rows are, in the order in which they may be removed."""
 
 
 class Registry:
@@ -130,15 +150,34 @@ class Registry:
             )
             return list(connection.execute(query.returning(farm_workers.c.id)).scalars())
 
+    def prune(self) -> list[str]:
+        """Forget the workers that have been gone for a day; give them.
+
+        The last one that could build for a target is remembered as long as nobody else can: a
+        planner knows by its toolchain what is built already.
+        """
+        with self._database.transaction() as connection:
+            query = select(farm_workers.c.id).where(_long_gone(clock(connection)))
+            # Locked, so that none of them comes back meanwhile.
+            old = query.limit(_MOST_AT_ONCE).with_for_update(skip_locked=True)
+            found = list(connection.execute(old).scalars())
+            for table, column in _TABLES if found else ():
+                connection.execute(delete(table).where(table.c[column].in_(found)))
+        return found
+
     def all(self) -> list[WorkerRow]:
-        """Every worker that was ever registered, the newest last."""
-        query = select(farm_workers).order_by(farm_workers.c.started_at, farm_workers.c.id)
-        with self._database.reading() as connection:
-            return [_worker(row._mapping) for row in connection.execute(query)]
+        """Every worker that is there, or was in the last day, the newest last."""
+        return self._chosen(true())
 
     def ready(self) -> list[WorkerRow]:
         """The workers that take jobs now."""
-        return [worker for worker in self.all() if worker.state == "ready"]
+        return self._chosen(farm_workers.c.state == "ready")
+
+    def _chosen(self, which: ColumnElement[bool]) -> list[WorkerRow]:
+        query = select(farm_workers).where(which)
+        query = query.order_by(farm_workers.c.started_at, farm_workers.c.id)
+        with self._database.reading() as connection:
+            return [_worker(row._mapping) for row in connection.execute(query)]
 
     def toolchains(
         self, fingerprints: Collection[Fingerprint]
@@ -194,8 +233,24 @@ def _with_skew(facts: Mapping[str, JSON], now: datetime) -> dict[str, JSON]:
     return {**facts, "clock_ahead_seconds": round((datetime.now(UTC) - now).total_seconds())}
 
 
+def _long_gone(now: datetime) -> ColumnElement[bool]:
+    """The condition that a worker is gone since long, and the newest with none of its targets."""
+    had, other, newer = farm_toolchains.c, farm_toolchains.alias(), farm_workers.alias()
+    later = or_(
+        newer.c.started_at > farm_workers.c.started_at,
+        and_(newer.c.started_at == farm_workers.c.started_at, newer.c.id > farm_workers.c.id),
+    )
+    has_a_newer_one = exists().where(
+        other.c.fingerprint == had.fingerprint, other.c.worker_id == newer.c.id, later
+    )
+    has_a_newer_one = has_a_newer_one.correlate(farm_workers, farm_toolchains)
+    is_the_newest = exists().where(had.worker_id == farm_workers.c.id, ~has_a_newer_one)
+    silent = farm_workers.c.heartbeat_at < now - timedelta(hours=GONE_HOURS)
+    return and_(farm_workers.c.state == "gone", silent, ~is_the_newest)
+
+
 def _forget(connection: Connection, worker_id: str) -> None:
-    for table, column in ((farm_toolchains, "worker_id"), (farm_workers, "id")):
+    for table, column in _TABLES:
         connection.execute(delete(table).where(table.c[column] == worker_id))
 
 

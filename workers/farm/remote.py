@@ -13,11 +13,13 @@ from requests.auth import AuthBase
 
 from store.digest import Sha256
 from store.errors import UsageError
+from store.invalidate import Verb
 from workers.errors import FarmRefusedError, ServerError
 from workers.farm import answers
-from workers.farm.calls import SaidCall
-from workers.farm.event_stream import Patience, ServerEvent, followed, read_events
+from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
+from workers.farm.event_stream import ServerEvent, followed, read_events
 from workers.farm.listing import Filter
+from workers.farm.patience import FOR_A_SERVER, Patience
 
 _CONNECT_SECONDS: Final = 10
 _ANSWER_SECONDS: Final = 120
@@ -49,7 +51,7 @@ class RemoteDesk:
 
     def patience(self) -> Patience:
         """Patience with this server, which tells of every wait."""
-        return Patience(self._tell)
+        return Patience(FOR_A_SERVER, tell=self._tell)
 
     def has_sdist(self, sha256: Sha256, filename: str) -> bool:
         """Whether the farm has that sdist. One that may not be asked is refused at the upload,
@@ -141,6 +143,18 @@ class RemoteDesk:
         """The depth and age of every queue."""
         return self._ask("GET", "queues", answers.Queues)
 
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach."""
+        return self._ask("POST", verb, answers.Strike, data=_json(call))
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings."""
+        return self._ask("POST", f"{verb}/undo", answers.Lifted, data=_json(call))
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+        return self._ask("GET", "invalidations", answers.Orders)
+
     def _whole_log(self, job_id: int) -> Iterator[str]:
         with self._send("GET", f"jobs/{job_id}/log", stream=True) as answer:
             _refuse_trouble(answer)
@@ -219,8 +233,8 @@ def _split(url: str) -> tuple[str, str | None]:
     return place.rstrip("/"), token
 
 
-def _json(call: SaidCall) -> str:
-    return call.model_dump_json()
+def _json(call: BaseModel) -> str:
+    return call.model_dump_json(by_alias=True)
 
 
 def _refuse_trouble(answer: requests.Response) -> None:

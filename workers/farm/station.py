@@ -30,11 +30,12 @@ from workers.errors import (
     UnknownJobError,
     WorkerDiedError,
 )
-from workers.farm.abilities import Abilities, facts_of
+from workers.farm.abilities import Abilities
 from workers.farm.farm import Farm
 from workers.farm.jobs import Claim
 from workers.farm.line import Ask
-from workers.farm.reaper import reap
+from workers.farm.patience import FOR_THE_STORE, Patience, patiently
+from workers.farm.reaper import Reaper
 from workers.farm.registry import WorkerFacts
 from workers.farm.settle import settle
 from workers.farm.stamp import check_unchanged
@@ -75,6 +76,11 @@ class _Running:
     process: JobProcess[Job, Ended] | None = None
     stopped: str | None = None
     lost: bool = False
+
+    @property
+    def ending(self) -> bool:
+        """Whether it is to be stopped: nobody here or nobody at all wants it to go on."""
+        return self.stopped is not None or self.lost
 
 
 class Station:
@@ -226,8 +232,9 @@ class Station:
             _LOG.warning("nothing can be measured: %s", error)
 
     def _result(self, running: _Running) -> Ended | WheelfarmError:
-        job = self._job(running.claim)
-        if known := self._known(job):
+        patience = Patience(FOR_THE_STORE, tell=_LOG.warning, given_up=lambda: running.ending)
+        job = patiently(lambda: self._job(running.claim), patience)
+        if known := patiently(lambda: self._known(job), patience):
             return Ended(outcome=known)
         return self._built(running, job)
 
@@ -237,7 +244,7 @@ class Station:
         stamp = self._abilities.stamp(target)
         check_unchanged(target.toolchain, stamp)
         if target.fingerprint not in self._learned:
-            self._farm.registry.learn(self.id, facts_of(target))
+            self._farm.registry.learn(self.id, self._abilities.facts(target))
             self._learned.add(target.fingerprint)
         source, cache = claim.work.source, self._farm.settings.cache
         sdist = find_by_digest(source, cache)
@@ -253,7 +260,7 @@ class Station:
         if job.work.pins is None:
             return None
         catalogue = self._farm.store.catalogue
-        facts = facts_of(job.target)
+        facts = self._abilities.facts(job.target)
         key = job.work.inputs(facts.identity, facts.tools).key
         release = catalogue.find_release(job.work.channel, job.work.fingerprint, key)
         if release is None or not offered(catalogue, release):
@@ -264,8 +271,8 @@ class Station:
         process = JobProcess(run_job, job)
         with self._guard:
             running.process = process
-            stopped = running.stopped or running.lost
-        if stopped:
+            ending = running.ending
+        if ending:
             process.stop()
         return process.result()
 
@@ -319,12 +326,19 @@ class Station:
         self._paused = state == "set-aside"
 
     def _reap(self) -> None:
-        while not self._over.wait(_REAP_SECONDS):
-            try:
-                sweep(scratch_of(self._farm.settings.cache))
-                reap(self._farm)
-            except StoreError as error:
-                _LOG.warning("nothing is reaped now: %s", error)
+        """The rounds: sweep what dead processes left here, and reap what dead workers had."""
+        reaper = Reaper(self._farm)
+        pause = min(_REAP_SECONDS, self._farm.settings.farm.lease_seconds / 4)
+        while not self._over.wait(pause):
+            for act in (self._sweep, reaper.round):
+                try:
+                    act()
+                except StoreError as error:
+                    _LOG.warning("nothing is swept or reaped now: %s", error)
+
+    def _sweep(self) -> None:
+        sweep(scratch_of(self._farm.settings.cache))
+        self._farm.store.blobs.sweep()
 
     def _stop_all(self, reason: str) -> None:
         with self._guard:
@@ -367,7 +381,7 @@ class Station:
             slots=self._shift.slots,
             queues=self.queues,
             facts=self._facts_now(),
-            toolchains=tuple(facts_of(each) for each in self._abilities.ready.values()),
+            toolchains=self._abilities.all_facts(),
         )
 
     def _facts_now(self) -> dict[str, JSON]:

@@ -298,7 +298,7 @@ def _withdraw(connection: Connection, submission_id: str, reason: str) -> int:
         jobs.c.id.in_(mine), jobs.c.state.in_(OPEN), jobs.c.id.not_in(others)
     )
     values = {**UNOWNED, "finished_at": now}
-    change = Change(event="cancel", values=values, detail={"reason": reason})
+    change = Change(event="cancel", at=now, values=values, detail={"reason": reason})
     found = list(connection.execute(chosen).scalars())
     return sum(move(connection, job_id, change, true()) for job_id in found)
 

@@ -166,6 +166,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_or_a_stream_harms_nobody(
     assert requests.get(f"{served.url}api/queues", timeout=30).status_code == 200
 
 
+@pytest.mark.slow
 def test_five_thousand_lines_are_taken_and_said_to_be_unobtainable(
     served: Place, pack: Pack
 ) -> None:

@@ -56,6 +56,7 @@ def _run(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("farm", [False, True], ids=["here", "farm"])
 @pytest.mark.parametrize("job", [_github(), _gitlab()], ids=["github", "gitlab"])
 def test_a_prebuild_job_builds_and_reports(

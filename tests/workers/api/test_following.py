@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import requests
+from fastapi.sse import ServerSentEvent
 
+from store.errors import StoreUnreachableError
 from tests.workers.api.place import Place, wait_for
 from tests.workers.test_run import building
+from workers.api.streams import until_trouble
 
 Pack = Callable[[str], Path]
 
@@ -72,6 +76,7 @@ def test_a_server_that_is_killed_and_comes_back_is_waited_for(place: Place, pack
     assert client.returncode == 0
 
 
+@pytest.mark.slow
 def test_an_accepted_submission_survives_the_server(place: Place, pack: Pack) -> None:
     """Planned by the server that comes after the one that took it."""
     client = place.start("build", pack("pure"))
@@ -184,6 +189,7 @@ def test_a_retried_job_is_built_again(place: Place, pack: Pack) -> None:
     assert (code, "error[farm-refused]: no job of 'nothing'" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_without_a_farm_the_commands_ask_the_local_store(place: Place, pack: Pack) -> None:
     local = ("--store", place.settings.store)
     assert place.say("build", pack("raises"), *local)[0] == 1
@@ -248,3 +254,17 @@ def test_no_farm_serves_files_only(place: Place, pack: Pack) -> None:
 def test_wrong_usage_is_a_sentence(served: Place, arguments: list[str], sentence: str) -> None:
     code, out, err = served.say(*arguments)
     assert (code, sentence in err) == (2, True), out + err
+
+
+def test_a_stream_is_cut_off_quietly_when_the_store_is_away(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        yield ServerSentEvent(event="planned")
+        raise StoreUnreachableError("the catalogue is away")
+
+    async def heard() -> list[str | None]:
+        return [event.event async for event in until_trouble(events())]
+
+    assert asyncio.run(heard()) == ["planned"]
+    assert "a stream is cut off: the catalogue is away" in caplog.text

@@ -8,10 +8,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from store.database import Database, clock
-from store.schema import jobs, log_pieces
+from store.schema import job_events, jobs, log_pieces
 from tests.workers.farm.conftest import CROSS, LARGER, QUEUE, work
 from workers.errors import LeaseLostError, TransitionError, UnknownJobError
 from workers.farm.jobs import Claim, fence
@@ -44,6 +44,19 @@ def lapse(database: Database, claim: Claim) -> None:
         past = clock(connection) - timedelta(seconds=1)
         query = update(jobs).where(jobs.c.id == claim.job_id)
         connection.execute(query.values(lease_until=past))
+
+
+def test_the_clock_of_the_database_is_asked_once_for_all_that_is_queued(
+    ledger: Ledger, database: Database
+) -> None:
+    said: list[str] = []
+    event.listen(database._engine, "before_cursor_execute", lambda *about: said.append(about[2]))
+    made = ledger.enqueue([order("rye"), order("oat"), order("rye")])
+    assert sum("clock_timestamp" in statement for statement in said) == database.in_postgresql
+    with database.reading() as connection:
+        created = set(connection.execute(select(jobs.c.created_at)).scalars())
+        noted = connection.execute(select(job_events.c.job_id, job_events.c.at)).all()
+    assert {(row.job_id, row.at) for row in noted} == {(job, *created) for job in made}
 
 
 def test_the_same_work_is_one_job_however_many_ask(ledger: Ledger) -> None:

@@ -18,7 +18,7 @@ from workers.farm.failures import Failures
 from workers.farm.jobs import Claim
 from workers.farm.ledger import Ledger
 from workers.farm.line import Ask, Order
-from workers.farm.registry import Registry, ToolchainFacts, takers
+from workers.farm.registry import GONE_HOURS, Registry, ToolchainFacts, WorkerState, takers
 from workers.farm.rules import STRIKES, Decision
 
 OUTCOME = {"message": "no"}
@@ -63,6 +63,45 @@ def test_one_that_is_silent_is_gone_until_it_comes_back(
     assert registry.beat("w1", {}) == "gone"
     registry.enter(worker("w1"))
     assert [row.id for row in registry.ready()] == ["w1"]
+
+
+def gone_since_yesterday(database: Database, name: str) -> None:
+    with database.transaction() as connection:
+        before = clock(connection) - timedelta(hours=GONE_HOURS, seconds=1)
+        query = update(farm_workers).where(farm_workers.c.id == name)
+        connection.execute(query.values(heartbeat_at=before, started_at=before, state="gone"))
+
+
+def test_who_is_gone_for_a_day_is_forgotten(registry: Registry, database: Database) -> None:
+    for name in ("old", "new", "there"):
+        registry.enter(worker(name))
+    gone_since_yesterday(database, "old")
+    registry.set_state("new", "gone")
+    assert registry.prune() == ["old"]
+    assert registry.prune() == []
+    assert [row.id for row in registry.all()] == ["new", "there"]
+
+
+def test_the_last_one_with_a_toolchain_is_remembered(
+    registry: Registry, database: Database
+) -> None:
+    fingerprint = work().fingerprint
+    for name in ("w1", "w2", "w3"):
+        registry.enter(replace(worker(name), toolchains=(toolchain(name),)))
+        gone_since_yesterday(database, name)
+    assert sorted(registry.prune()) == ["w1", "w2"]
+    assert registry.toolchains([fingerprint]) == {fingerprint: [toolchain("w3")]}
+    registry.enter(replace(worker("w4"), toolchains=(toolchain("w4"),)))
+    assert registry.prune() == ["w3"]
+    assert registry.toolchains([fingerprint]) == {fingerprint: [toolchain("w4")]}
+
+
+def test_only_the_ready_take_jobs(registry: Registry) -> None:
+    states: tuple[WorkerState, ...] = ("ready", "draining", "set-aside", "gone")
+    for state in states:
+        registry.enter(worker(state))
+        registry.set_state(state, state)
+    assert [row.id for row in registry.ready()] == ["ready"]
 
 
 def test_a_toolchain_is_known_once_and_of_the_living_first(registry: Registry) -> None:

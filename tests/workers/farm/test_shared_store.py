@@ -9,10 +9,10 @@ from pathlib import Path
 from builder.stages import Sdist
 from store.publish import Store
 from tests.store.buckets import Bucket
-from workers.farm.abilities import abilities_of, facts_of
+from tests.workers.yard import Yard
+from workers.farm.abilities import facts_of
 from workers.farm.farm import Farm, open_farm
 from workers.farm.follow import follow
-from workers.farm.station import Shift, Station
 from workers.matrix import Silent
 from workers.plan import Call, Planner, WantedTarget
 from workers.requirements import WantedFile
@@ -52,19 +52,13 @@ def test_a_worker_builds_an_sdist_that_it_has_only_as_a_blob(
     pack: Callable[[str], Path], tmp_path: Path, new_database: str, bucket: Bucket
 ) -> None:
     one = _machine(tmp_path / "one", new_database, bucket)
-    two = _machine(tmp_path / "two", new_database, bucket)
-    target = resolve_target("native", one)
-    with open_farm(one) as farm:
-        submission = _submit(farm, pack("pure"), target)
-    with open_farm(two) as farm:
-        station = Station(farm, abilities_of([target], two.cache), Shift(slots=1))
-        station.start()
-        try:
-            (outcome,) = follow(farm.submissions, submission, Silent())
-        finally:
-            station.stop()
+    two = Yard(tmp_path / "two", database=new_database, blobs=bucket.url)
+    with closing(two), open_farm(one) as farm:
+        submission = _submit(farm, pack("pure"), resolve_target("native", one))
+        two.worker()
+        (outcome,) = follow(farm.submissions, submission, Silent())
     assert outcome.status == "built", outcome
-    assert not (two.store / "blobs").exists()
+    assert not (two.settings.store / "blobs").exists()
     with closing(Store.open(one.store, database=new_database)) as store:
         (release,) = store.catalogue.releases_of(str(outcome.filename))
         assert store.blobs.size(release.sha256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,13 +148,24 @@ def test_a_job_whose_worker_went_silent_gets_another(
     submission = submit(farm, order(farm, pack("pure"), native))
     queues = tuple(farm.ledger.waiting())
     assert farm.ledger.claim(Ask(worker="the dead", queues=queues)) is not None
-    wait_for(farm.ledger.expired)
-    reap(farm)
+    reap(farm, wait_for(farm.ledger.expired))
     working = station(farm, native)
     (end,) = follow(farm.submissions, submission, Silent())
     working.stop()
     assert end.status == "built"
     assert farm.ledger.job(1).tries == {"lost": 1}
+
+
+def test_what_a_dead_publisher_left_is_swept_in_the_rounds_and_the_living_is_spared(
+    farm: Farm, native: BuildTarget
+) -> None:
+    staging = farm.settings.store / "staging"
+    working = station(farm, native)
+    with farm.store.blobs.stage(io.BytesIO(b"alive"), "blob") as staged:
+        (staging / "of-the-dead").mkdir()
+        wait_for(lambda: not (staging / "of-the-dead").exists())
+        assert staged.path.read_bytes() == b"alive"
+    working.stop()
 
 
 def test_a_fault_of_the_worker_ends_the_job_and_not_the_worker(
