@@ -186,17 +186,16 @@ class Store:
             admit(each.provenance.source, channel)
         for _ in range(_TRIES):
             with suppress(_Swept):
-                return self._put_all(wheel, papers, channel=channel, log=log, fence=fence)
+                return self._put(wheel, papers, channel, log, fence)
         raise StoreError(
             f"the blobs of {wheel.filename} are swept as soon as they are kept",
             hint="let the garbage collection have a longer grace",
         )
 
-    def _put_all(
+    def _put(
         self,
         wheel: VerifiedWheel,
         papers: Sequence[Papers],
-        *,
         channel: Channel,
         log: Path,
         fence: Fence,
@@ -209,10 +208,11 @@ class Store:
             for each in papers:
                 _check_log(staged_log, each.provenance)
                 check_serves(seen.filename, seen.tags, seen.interpreter_bound, each.target)
-            releases = self._all_standing(seen, papers, channel)
-            if releases is None or any(one.sha256 == seen.sha256 for one in releases):
+            found = self._standing(seen, papers, channel)
+            if any(each is None or each.sha256 == seen.sha256 for each in found):
                 self._keep(staged, staged_log, seen)
-            if releases is None:
+            releases = [each for each in found if each is not None]
+            if len(releases) < len(papers):
                 releases = self._list(seen, papers, channel, fence)
         for release in releases:
             _say_which_stands(release, seen)
@@ -257,14 +257,12 @@ class Store:
             _compare(field, getattr(wheel, field), getattr(seen, field), wheel.filename)
         return seen
 
-    def _all_standing(
+    def _standing(
         self, wheel: VerifiedWheel, papers: Sequence[Papers], channel: Channel
-    ) -> list[Release] | None:
-        """The releases that there are already, None unless there is one for each paper."""
+    ) -> list[Release | None]:
+        """The release that each of `papers` has already, as one state of the catalogue has them."""
         with self.database.reading() as connection:
-            found = [_standing(connection, wheel, each.provenance, channel) for each in papers]
-        releases = [release for release in found if release is not None]
-        return releases if len(releases) == len(papers) else None
+            return [_standing(connection, wheel, each.provenance, channel) for each in papers]
 
     def _keep(self, staged: Staged, staged_log: Staged, wheel: VerifiedWheel) -> None:
         """Blobs come before rows: a row never names bytes that are not there."""

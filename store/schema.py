@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from store.digest import JSON, canonical_json
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest revision in `store/migrations/versions`: what this code reads and writes."""
 
 

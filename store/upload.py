@@ -70,6 +70,7 @@ def better_served(
             files.c.version == wheel.version,
             files.c.filename != wheel.filename,
             releases.c.yanked.is_(None),
+            releases.c.disowned.is_(None),
         )
     )
     found = [row for row in connection.execute(query) if row.fingerprint in targets]
