@@ -79,6 +79,7 @@ class Wish:
         said: SaidStrike = _said(
             SaidStrike,
             selection=self.selection,
+            by=submitter(),
             reason=self.reason,
             deep=self.deep,
             dry_run=dry_run,
@@ -209,7 +210,7 @@ def _confirm(wish: Wish, radius: Radius) -> None:
 def _undo(asked: Desk, wish: Wish) -> None:
     if wish.dry_run:
         raise UsageError("--undo has no dry run", hint="--list lists the orders")
-    call = _said(SaidUndo, order=wish.order, selection=wish.selection)
+    call = _said(SaidUndo, by=submitter(), order=wish.order, selection=wish.selection)
     lifted = asked.undo(wish.verb, call)
     if wish.as_json:
         show_json(lifted)

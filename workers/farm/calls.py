@@ -124,6 +124,7 @@ class SaidStrike(_Said):
     """
 
     selection: SaidSelection
+    by: Annotated[Line, Field(max_length=200)]
     reason: Line | None = None
     deep: StrictBool | None = None
     dry_run: StrictBool = False
@@ -132,6 +133,7 @@ class SaidStrike(_Said):
 class SaidUndo(_Said):
     """What is to be undone: an order by its number, or the orders on what a selection means."""
 
+    by: Annotated[Line, Field(max_length=200)]
     order: Annotated[StrictInt, Field(ge=1, lt=1 << 31)] | None = None
     selection: SaidSelection | None = None
 

@@ -12,7 +12,6 @@ from store.invalidate import Order as OrderInStore
 from store.publish import Store
 from store.radius import Radius as RadiusInStore
 from store.radius import Struck as StruckInStore
-from store.selection import Selection
 from workers.farm import answers
 from workers.farm.calls import SaidStrike, SaidUndo
 from workers.farm.cleaning import cleaning
@@ -20,41 +19,27 @@ from workers.farm.cleaning import cleaning
 _MOST_LISTED: Final = 10_000
 
 
-def look(store: Store, verb: Verb, call: SaidStrike, selection: Selection) -> answers.Strike:
-    """What the order would reach."""
+def strike(store: Store, verb: Verb, call: SaidStrike) -> answers.Strike:
+    """What the order reached, or would. Raises MalformedError."""
+    selection = call.selection.selection()
+    deep = verb == "disown" if call.deep is None else call.deep
     orders = Invalidation(store.database)
-    found = orders.look(selection, deep=_is_deep(verb, call))
-    return answers.Strike(order=None, radius=_radius(found))
-
-
-def strike(
-    store: Store, verb: Verb, call: SaidStrike, selection: Selection, *, by: str
-) -> answers.Strike:
-    """What the order reached. Raises MalformedError."""
+    if call.dry_run:
+        return answers.Strike(order=None, radius=_radius(orders.look(selection, deep=deep)))
     if call.reason is None:
         raise MalformedError("is missing", path="reason", hint="say why: it is shown to everyone")
-    orders = Invalidation(store.database)
     order = orders.yank if verb == "yank" else orders.disown
-    given, found = order(selection, reason=call.reason, by=by, deep=_is_deep(verb, call))
+    given, found = order(selection, reason=call.reason, by=call.by, deep=deep)
     return answers.Strike(order=_order(given) if given else None, radius=_radius(found))
 
 
-def undone(call: SaidUndo) -> int | Selection:
-    """What is to be undone: the number of an order, or a selection. Raises MalformedError."""
-    if call.order is not None and call.selection is None:
-        return call.order
-    if call.selection is not None and call.order is None:
-        return call.selection.selection()
-    raise MalformedError("give the number of an order, or a selection", path="order")
-
-
-def undo(store: Store, verb: Verb, which: int | Selection, *, by: str) -> answers.Lifted:
-    """What came back. Raises NotFoundError."""
-    return _lifted(Invalidation(store.database).undo(verb, which, by=by))
-
-
-def _is_deep(verb: Verb, call: SaidStrike) -> bool:
-    return verb == "disown" if call.deep is None else call.deep
+def undo(store: Store, verb: Verb, call: SaidUndo) -> answers.Lifted:
+    """What came back. Raises MalformedError, NotFoundError."""
+    if (call.order is None) == (call.selection is None):
+        raise MalformedError("give the number of an order, or a selection", path="order")
+    which = call.order if call.selection is None else call.selection.selection()
+    assert which is not None
+    return _lifted(Invalidation(store.database).undo(verb, which, by=call.by))
 
 
 def orders(store: Store) -> answers.Orders:

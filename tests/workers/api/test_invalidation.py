@@ -25,7 +25,7 @@ from tests.workers.api.place import Place
 from workers.cli.disown import command as disown
 from workers.cli.yank import command as yank
 
-MISTAKEN = {"reason": "a mistake"}
+MISTAKEN = {"reason": "a mistake", "by": "ada@farm"}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,6 @@ def test_first_the_blast_radius_then_the_deed_then_its_undoing(
     number = str(done["order"]["id"])
     code, out, _ = place.say("disown", "--list")
     assert (code, "bad" in out, "\u2028" in out) == (0, True, False)
-    assert done["order"]["by"] == "anonymous"
     code, out, _ = place.say("disown", "--undo", number)
     assert (code, out.splitlines()[0]) == (0, "brought back: 2")
     assert (status(place, root), status(place, leaf)) == (200, 200)
@@ -139,16 +138,16 @@ def test_wrong_usage_is_a_sentence(
     [
         ("disown", {}, "selection"),
         ("disown", {"selection": {}, **MISTAKEN}, "nothing is selected"),
-        ("disown", {"selection": {"package": "root"}}, "reason: is missing"),
-        ("disown", {"selection": {"package": "root"}, **MISTAKEN, "by": "somebody else"}, "by"),
+        ("disown", {"selection": {"package": "root"}, "by": "ada"}, "reason: is missing"),
+        ("disown", {"selection": {"package": "root"}, "reason": "x"}, "by"),
         ("yank", {"selection": {"package": "root"}, **MISTAKEN, "dry_run": 1}, "dry_run"),
         ("yank", {"selection": {"package": "a\nb"}, **MISTAKEN}, "package"),
         ("yank", {"selection": {"fields": {"a": 1}}, **MISTAKEN}, "fields"),
         ("yank", {"selection": {"everything": True}, **MISTAKEN}, "everything"),
-        ("yank/undo", {}, "give the number of an order"),
-        ("yank/undo", {"order": 1, "selection": {"package": "x"}}, "give the number"),
-        ("disown/undo", {"order": 1 << 40}, "order"),
-        ("disown/undo", {"order": 999}, "nothing of order 999"),
+        ("yank/undo", {"by": "ada"}, "give the number of an order"),
+        ("yank/undo", {"by": "ada", "order": 1, "selection": {"package": "x"}}, "give the number"),
+        ("disown/undo", {"by": "ada", "order": 1 << 40}, "order"),
+        ("disown/undo", {"by": "ada", "order": 999}, "nothing of order 999"),
     ],
 )
 def test_the_server_refuses_what_says_nothing(
