@@ -34,9 +34,12 @@ ChannelPattern = NewType("ChannelPattern", str)
 
 EVERY_CHANNEL: Final = ChannelPattern("*")
 
-Place = Literal["public", "anywhere", "everywhere", "channel", "job", "submission", "call"]
+Place = Literal[
+    "public", "anywhere", "everywhere", "channel", "job", "submission", "call", "uploads"
+]
 """Where a right must be held: nowhere, the route is public; in any one channel; in all of them;
-in the channel of the path; of the job, or the submission, in the path; of the call in the body."""
+in the channel of the path; of the job, or the submission, in the path; of the call in the body; in
+the one that uploads go to that name none."""
 
 Anonymous = Literal["read", "none", "all"]
 """What those may do who send no token."""
@@ -125,6 +128,8 @@ RULES: Final[Mapping[str, Rule]] = {
     f"GET {_INDEX}/files/{{filename}}": _rule("read", "channel"),
     f"GET {_INDEX}/provenance/{{filename}}": _rule("read", "channel"),
     f"GET {_INDEX}/{{page:path}}": _rule("read", "channel"),
+    "POST /legacy/": _rule("publish", "uploads"),
+    "POST /{channel:channel}/legacy/": _rule("publish", "channel"),
     "GET /metrics": _rule("read", "everywhere"),
     "GET /api/openapi.json": _PUBLIC,
     "POST /api/oidc/mint": _PUBLIC,  # it holds what it is sent against the settings itself

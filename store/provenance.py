@@ -16,12 +16,13 @@ BuildKey = NewType("BuildKey", str)
 BUILD_KEY_SCHEMA: Final = 1
 """Version of the canonical form of `BuildInputs`. Part of the BuildKey."""
 
-OriginKind = Literal["index", "local", "vcs"]
+OriginKind = Literal["index", "local", "vcs", "upload"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where an sdist came from: an index URL, a path, or a VCS commit.
+    """Where an sdist came from: an index URL, a path, or a VCS commit. ``upload`` is of a wheel
+    that was built elsewhere and brought here; then the source is that very wheel.
 
     `pinned` says that a person gave the digest beforehand (``--hash=sha256:…``), so that the
     origin could not choose the bytes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,14 @@ class _Swept(Exception):  # noqa: N818  # no trouble, but a reason to begin agai
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """For whom a wheel is published, and the record of how it came to be."""
+
+    target: Target
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """A folder of blobs and the catalogue of what they are. `Store.open` makes one."""
 
@@ -157,47 +165,58 @@ class Store:
         DisownedError when these bytes, or what went into them, were taken back; QuotaError when
         the channel is full; StoreError.
         """
-        _check_papers(wheel, provenance, target)
-        admit(provenance.source, channel)
+        papers = [Papers(target=target, provenance=provenance)]
+        return self.put_all(wheel, papers, channel=channel, log=log, fence=fence)[0]
+
+    def put_all(
+        self,
+        wheel: VerifiedWheel,
+        papers: Sequence[Papers],
+        *,
+        channel: Channel,
+        log: Path,
+        fence: Fence = _no_fence,
+    ) -> list[Release]:
+        """Publish `wheel` for several targets at once, or for none of them; as `put` does.
+
+        All papers are about one log. Gives the release of each, in order.
+        """
+        for each in papers:
+            _check_papers(wheel, each.provenance, each.target)
+            admit(each.provenance.source, channel)
         for _ in range(_TRIES):
             with suppress(_Swept):
-                return self._put(
-                    wheel,
-                    provenance=provenance,
-                    channel=channel,
-                    target=target,
-                    log=log,
-                    fence=fence,
-                )
+                return self._put_all(wheel, papers, channel=channel, log=log, fence=fence)
         raise StoreError(
             f"the blobs of {wheel.filename} are swept as soon as they are kept",
             hint="let the garbage collection have a longer grace",
         )
 
-    def _put(
+    def _put_all(
         self,
         wheel: VerifiedWheel,
+        papers: Sequence[Papers],
         *,
-        provenance: Provenance,
         channel: Channel,
-        target: Target,
         log: Path,
         fence: Fence,
-    ) -> Release:
+    ) -> list[Release]:
         with (
             self.blobs.stage_file(wheel.path, wheel.filename) as staged,
             self.blobs.stage_file(log, "build.log") as staged_log,
         ):
             seen = self._verify_again(wheel, staged)
-            _check_log(staged_log, provenance)
-            check_serves(seen.filename, seen.tags, seen.interpreter_bound, target)
-            release = self._standing(seen, provenance, channel)
-            if release is None or release.sha256 == seen.sha256:
+            for each in papers:
+                _check_log(staged_log, each.provenance)
+                check_serves(seen.filename, seen.tags, seen.interpreter_bound, each.target)
+            releases = self._all_standing(seen, papers, channel)
+            if releases is None or any(one.sha256 == seen.sha256 for one in releases):
                 self._keep(staged, staged_log, seen)
-            if release is None:
-                release = self._list(seen, provenance, channel, target, fence)
-        _say_which_stands(release, seen)
-        return release
+            if releases is None:
+                releases = self._list(seen, papers, channel, fence)
+        for release in releases:
+            _say_which_stands(release, seen)
+        return releases
 
     def keep(self, path: Path) -> Blob:
         """Keep a file (an sdist, a log) as a blob that no release names."""
@@ -238,11 +257,14 @@ class Store:
             _compare(field, getattr(wheel, field), getattr(seen, field), wheel.filename)
         return seen
 
-    def _standing(
-        self, wheel: VerifiedWheel, provenance: Provenance, channel: Channel
-    ) -> Release | None:
+    def _all_standing(
+        self, wheel: VerifiedWheel, papers: Sequence[Papers], channel: Channel
+    ) -> list[Release] | None:
+        """The releases that there are already, None unless there is one for each paper."""
         with self.database.reading() as connection:
-            return _standing(connection, wheel, provenance, channel)
+            found = [_standing(connection, wheel, each.provenance, channel) for each in papers]
+        releases = [release for release in found if release is not None]
+        return releases if len(releases) == len(papers) else None
 
     def _keep(self, staged: Staged, staged_log: Staged, wheel: VerifiedWheel) -> None:
         """Blobs come before rows: a row never names bytes that are not there."""
@@ -251,28 +273,29 @@ class Store:
         self.blobs.put_bytes(wheel.metadata)
 
     def _list(
-        self,
-        wheel: VerifiedWheel,
-        provenance: Provenance,
-        channel: Channel,
-        target: Target,
-        fence: Fence,
-    ) -> Release:
-        """All rows in one transaction, unless another process was first.
+        self, wheel: VerifiedWheel, papers: Sequence[Papers], channel: Channel, fence: Fence
+    ) -> list[Release]:
+        """All rows in one transaction, but those that another process was first with.
 
         Raises _Swept where a blob is gone again: blobs are swept under the same lock, so those
         that are there now stay.
         """
         with self.database.writing() as connection:
             fence(connection)
-            if standing := _standing(connection, wheel, provenance, channel):
-                return standing
-            self._check_there(wheel, provenance)
-            _check_quota(connection, wheel, channel, self.quota(channel))
-            _record(connection, wheel, provenance, channel, target)
-            release = _standing(connection, wheel, provenance, channel)
-            assert release is not None
-            catalogue.supersede(connection, release)
+            return [self._list_one(connection, wheel, each, channel) for each in papers]
+
+    def _list_one(
+        self, connection: Connection, wheel: VerifiedWheel, papers: Papers, channel: Channel
+    ) -> Release:
+        provenance = papers.provenance
+        if standing := _standing(connection, wheel, provenance, channel):
+            return standing
+        self._check_there(wheel, provenance)
+        _check_quota(connection, wheel, channel, self.quota(channel))
+        _record(connection, wheel, provenance, channel, papers.target)
+        release = _standing(connection, wheel, provenance, channel)
+        assert release is not None
+        catalogue.supersede(connection, release)
         return release
 
     def _check_there(self, wheel: VerifiedWheel, provenance: Provenance) -> None:

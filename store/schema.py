@@ -113,7 +113,7 @@ sources: Final = Table(
         "origin_pinned",
         name="uq_sources_identity",
     ),
-    CheckConstraint("origin_kind IN ('index', 'local', 'vcs')", name="origin_kind"),
+    CheckConstraint("origin_kind IN ('index', 'local', 'vcs', 'upload')", name="origin_kind"),
 )
 
 targets: Final = Table(
@@ -448,4 +448,16 @@ audit: Final = Table(
     Index("ix_audit_at", "at"),
     Index("ix_audit_who", "who", "id"),
     Index("ix_audit_token", "token", "id"),
+)
+
+# Under which name which bytes were uploaded: a name never means two files in one channel. What is
+# served has a name of its own, made from its content.
+uploads: Final = Table(
+    "uploads",
+    metadata,
+    Column("channel", String(80), primary_key=True),
+    Column("filename", String(255), primary_key=True),
+    Column("sha256", _DIGEST, nullable=False),
+    Column("uploaded_at", UtcTime, nullable=False),
+    Column("uploaded_by", Text, nullable=False),
 )

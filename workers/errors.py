@@ -121,6 +121,14 @@ class IssuerUnreachableError(WheelfarmError):
     transient = True
 
 
+class UploadRefusedError(WheelfarmError):
+    """What was uploaded is not what its name, its tags or its form say, or serves nobody here."""
+
+    code = "upload-refused"
+    exit_status = REFUSED
+    http_status = 422
+
+
 class FarmRefusedError(UsageError):
     """A farm's server refused what was asked of it; its own code stands behind the sentence."""
 

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar, get_args
 from packaging.utils import canonicalize_name
 
 from store.access import Anonymous
-from store.channel import parse_channel
+from store.channel import RELEASE, Channel, parse_channel
 from store.errors import MalformedError
 from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
@@ -29,7 +29,8 @@ FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
     "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
-    "index-url", "recipes", "retention", "salts", "server", "store", "targets", "trust", "worker",
+    "index-url", "recipes", "retention", "salts", "server", "store", "targets", "trust", "upload",
+    "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
 
@@ -39,7 +40,14 @@ _MEMORY: Final = "memory-class"
 
 T = TypeVar("T")
 R = TypeVar(
-    "R", Recipe, "ChannelRules", "FarmRules", "RetentionRules", "ServerRules", "WorkerRules"
+    "R",
+    Recipe,
+    "ChannelRules",
+    "FarmRules",
+    "RetentionRules",
+    "ServerRules",
+    "UploadRules",
+    "WorkerRules",
 )
 _ANY_DEV: Final = "dev/*"
 
@@ -128,6 +136,20 @@ class ServerRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRules:
+    """The ``[upload]`` table: the `channel` of uploads that name none, never ``release``; and for
+    which `targets` sdists are built beside those of the channel."""
+
+    channel: str | None = None
+    targets: tuple[str, ...] = ()
+
+    @property
+    def default_channel(self) -> Channel:
+        """The channel of an upload that names none."""
+        return Channel(self.channel or "dev/uploads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRules:
     """The ``[worker]`` table: what one worker offers, see `workers.farm.abilities` for `targets`.
 
@@ -168,6 +190,7 @@ class Settings:
     farm: FarmRules = FarmRules()
     server: ServerRules = ServerRules()
     trusts: tuple[Trust, ...] = ()
+    upload: UploadRules = UploadRules()
     worker: WorkerRules = WorkerRules()
     channels: Mapping[str, ChannelRules] = field(default_factory=dict)
     retention: RetentionRules = RetentionRules()
@@ -220,6 +243,7 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         farm=_farm_rules(table),
         server=_server_rules(table),
         trusts=_trusts(table),
+        upload=_upload_rules(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
         channels=_tables(table, "channels", _channel_rules),
         retention=_record(
@@ -333,6 +357,18 @@ def _server_rules(table: Mapping[str, object]) -> ServerRules:
     if rules.anonymous not in {None, *get_args(Anonymous)}:
         hint = f"one of {', '.join(get_args(Anonymous))}"
         raise SettingsError("is no such thing", path="server.anonymous", hint=hint)
+    return rules
+
+
+def _upload_rules(table: Mapping[str, object]) -> UploadRules:
+    rules = _record(UploadRules(), _optional(table, "upload", dict, "") or {}, "upload")
+    try:
+        channel = parse_channel(rules.default_channel)
+    except MalformedError as error:
+        raise SettingsError(error.bare_message, hint=error.hint, path="upload.channel") from error
+    if channel == RELEASE:
+        hint = "release takes sdists from an index alone; write dev/NAME"
+        raise SettingsError("may not be release", path="upload.channel", hint=hint)
     return rules
 
 

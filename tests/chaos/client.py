@@ -60,9 +60,10 @@ class Client(threading.Thread):
             time.sleep(_PAUSE)
 
     def stop(self) -> None:
-        """Ask for no more, whatever was wanted, and follow nothing that has not begun."""
+        """Ask for no more, whatever was wanted, and wait for no server that does not answer."""
         self._over.set()
-        self._followers.shutdown(wait=False, cancel_futures=True)
+        self.join()
+        self._followers.shutdown(cancel_futures=True)
 
     @property
     def progress(self) -> float:
@@ -113,7 +114,12 @@ class Client(threading.Thread):
         return made
 
     def _follow(self, submission: str) -> list[Outcome]:
-        return Attendance(RemoteDesk(self._url), submission, Silent()).outcomes()
+        desk = RemoteDesk(self._url, tell=self._before_waiting)
+        return Attendance(desk, submission, Silent()).outcomes()
+
+    def _before_waiting(self, trouble: str) -> None:
+        if self._over.is_set():
+            raise FarmRefusedError(f"the run is over: {trouble}")
 
     def _change_its_mind(self) -> None:
         """Submit, and withdraw the submission while it is planned or built."""

@@ -106,7 +106,6 @@ def _chaos(plan: Plan, farm: Farm, crew: Crew, agent: Agent, client: Client) -> 
     finally:
         client.more.clear()
         client.stop()
-        client.join()
         crew.dismiss()
     return [*late, *crew.faults]
 

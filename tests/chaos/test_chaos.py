@@ -12,7 +12,8 @@ import pytest
 from tests.chaos.report import Plan
 from tests.chaos.run import run
 
-pytestmark = pytest.mark.chaos
+# It watches its own progress, and takes an hour on a machine that is busy with other things.
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3_600)]
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
 
 

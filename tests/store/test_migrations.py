@@ -89,6 +89,36 @@ def test_rows_survive_and_what_was_built_with_what_is_read_from_them(empty: Data
         connection.exec_driver_sql("DELETE FROM releases")  # the widening refers to it
 
 
+_BEFORE = """
+INSERT INTO blobs VALUES ('{a}', 1);
+INSERT INTO targets VALUES ('t', '{{}}');
+INSERT INTO files VALUES ('w.whl', '{a}', 'w', '1', '[]', NULL, '{a}', '{a}', '[]', '[]');
+INSERT INTO sources VALUES (7, '{a}', 'w', '1', 'w.tar.gz', 'index', 'here', true);
+INSERT INTO releases VALUES (1, 'release', 't', '{a}', 'w.whl', 7, '{a}',
+    '{{"inputs": {{"build_requirements": []}}}}', 'x', {now}, NULL)
+"""
+
+
+def test_sources_and_what_refers_to_them_outlive_the_form_that_knew_no_uploads(
+    empty: Database,
+) -> None:
+    with empty.writing() as connection:
+        upgrade(connection, "0003")
+        for statement in _BEFORE.format(a="a" * 64, now="CURRENT_TIMESTAMP").split(";"):
+            connection.exec_driver_sql(statement)
+    empty.migrate()
+    with empty.writing() as connection:
+        read = connection.exec_driver_sql
+        joined = "SELECT s.id FROM releases r JOIN sources s ON r.source_id = s.id"
+        assert read(joined).scalar() == 7
+        upload = "'w', '1', 'w.whl', 'upload', 'by me', false)"
+        read(f"INSERT INTO sources VALUES (8, '{'b' * 64}', {upload}")
+        if not empty.in_postgresql:
+            assert read("PRAGMA foreign_key_check").all() == []
+    with pytest.raises(StoreError, match=r"(?i)foreign key"), empty.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM sources WHERE id = 7")
+
+
 def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:
     def interrupted() -> None:
         with empty.writing() as connection:

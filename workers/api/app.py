@@ -30,6 +30,7 @@ from store.gate import Gate, challenge, gated_route
 from store.server import create_app
 from workers.api.access import ROOT
 from workers.api.bodies import BoundedBody
+from workers.api.legacy import new_limiter, upload_routes
 from workers.api.metrics import metrics_text
 from workers.api.routes import router
 from workers.api.shared import Shared
@@ -54,8 +55,9 @@ def create_server(
     """
     app = create_app(desk.farm.store, delivery, gate)
     api = Mount(ROOT, create_api(desk, gate, minter))
-    app.router.routes[:0] = [gated_route("/metrics", _metrics), api]
+    app.router.routes[:0] = [gated_route("/metrics", _metrics), api, *upload_routes()]
     app.state.desk = desk
+    app.state.uploading = new_limiter()
     return app
 
 

@@ -29,11 +29,13 @@ class BoundedBody:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request. Other kinds of scope pass."""
         if scope["type"] == "http":
-            receive = _bounded(receive, LARGEST_SDIST if scope["method"] == "PUT" else LARGEST_CALL)
+            limit = LARGEST_SDIST if scope["method"] == "PUT" else LARGEST_CALL
+            receive = bounded(receive, limit)
         await self._app(scope, receive, send)
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
+def bounded(receive: Receive, limit: int) -> Receive:
+    """`receive`, which raises for a body of more than `limit` bytes, or one that is too slow."""
     until, size, whole = time.monotonic() + _WHOLE_SECONDS, 0, False
 
     async def receiving() -> Message:

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from store.access import Actor, is_loopback
 from store.accounts import Accounts
 from store.delivery import Delivery
+from store.disk import sweep
 from store.errors import UsageError
 from store.gate import Gate
 from store.publish import Store
@@ -88,7 +89,9 @@ def _run_farm(
     from workers.api.app import create_server  # noqa: PLC0415
     from workers.farm.desk import FarmDesk  # noqa: PLC0415
     from workers.farm.planning import Planning  # noqa: PLC0415
+    from workers.job import scratch_of  # noqa: PLC0415
 
+    sweep(scratch_of(farm.settings.cache))  # what an upload left whose server was killed
     planning = Planning(farm)
     planning.start()
     try:

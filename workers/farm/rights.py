@@ -15,7 +15,7 @@ from store.schema import metadata
 from workers.errors import MayNotPublishError
 
 _DELETED: Final = ("failures", "farm_toolchains", "farm_workers", "log_pieces")
-_NO_WORKERS_BUSINESS: Final = frozenset({"tokens"})
+_NO_WORKERS_BUSINESS: Final = frozenset({"tokens", "uploads"})
 _BLOB: Final = b"left by the check whether a worker may write blobs: "
 
 
