@@ -82,13 +82,16 @@ class Servings:
             thread.join()
 
     def _live(self) -> None:
-        over = False
+        over = told = False
         while not over:
             over = self._over.wait(_SECONDS)
             try:
                 self.flush()
+                told = False
             except StoreError as error:
-                _LOG.warning("who was served what cannot be written now: %s", error)
+                if not told:  # once for each time that it begins: this goes on every few seconds
+                    _LOG.warning("who was served what cannot be written now: %s", error)
+                told = True
 
 
 def _write(connection: Connection, days: dict[_Key, str]) -> None:

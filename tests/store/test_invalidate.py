@@ -20,6 +20,7 @@ from store.provenance import Origin, Pin, Recipe
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
+from store.schema import job_events, jobs
 from store.selection import Selection, parse_selection
 from store.servings import Servings
 from tests.store.wheelshop import LINUX, MACOS, OTHER_LINUX, make_wheel, publish
@@ -177,6 +178,28 @@ def test_it_is_found_by_whatever_went_into_it(
         }
         found = orders.look(parse_selection(said))
         assert [each.name for each in found.struck] == ["odd"], condition
+
+
+def test_a_release_without_a_worker_in_its_papers_is_the_workers_whose_job_it_was(
+    store: Store, orders: Invalidation, tmp_path: Path
+) -> None:
+    """As before the provenance named the worker."""
+    release = wheel(store, tmp_path, "wheaty")
+    wheel(store, tmp_path, "corny", environment={"worker": "host-2"})
+    now = release.published_at
+    job = {
+        "work_key": "0" * 64, "build_key": release.build_key, "label": "wheaty==1.0",
+        "fingerprint": release.fingerprint, "channel": RELEASE, "work": {}, "state": "succeeded",
+        "queue": "q", "nice": 0, "rank": 0, "submitter": "me", "token": 1, "tries": {},
+        "outcome": {}, "created_at": now,
+    }  # fmt: skip
+    with store.database.writing() as connection:
+        number = connection.execute(jobs.insert().values(job).returning(jobs.c.id)).scalar_one()
+        event = {"job_id": number, "at": now, "kind": "succeed", "token": 1, "detail": {}}
+        connection.execute(job_events.insert().values(worker="host-1", **event))
+    found = orders.look(Selection(worker="host-1"))
+    assert [each.name for each in found.struck] == ["wheaty"]
+    assert [each.name for each in orders.look(Selection(worker="host-2")).struck] == ["corny"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from store.audit import AuditFilter, audit_rows
 from store.channel import RELEASE
 from store.errors import WheelfarmError
 from store.fingerprint import fingerprint_of
@@ -92,6 +93,12 @@ def test_rules_pins_and_locks_are_said_in_files_and_options(house: House) -> Non
     done = house.run(gc, "--grace-hours", "0")
     assert {**told, "dry_run": False} == done
     assert done["swept"]["blobs"] == 3
+    with closing(Store.open(Path("store"))) as store:
+        rows = audit_rows(store.database, AuditFilter(), 10)
+    said = {(row.action, row.object, row.result) for row in rows}
+    assert said == {(word, "wheaty==1", "done") for word in ("pin", "unpin")} | {
+        ("gc", "store", "done")
+    }
     assert house.gone("--dry-run") == []
 
 

@@ -344,8 +344,9 @@ class FarmDesk:
         ours = call.model_copy(update={"by": self._signed(call.by)})
         if call.dry_run:
             return invalidation.strike(self.farm.store, verb, ours)
-        selected = call.selection.model_dump(mode="json", exclude_none=True)
-        with self._audited(verb, "releases", selection=selected, reason=call.reason):
+        selected = call.selection.selection()
+        detail = {"selection": selected.to_json(), "reason": call.reason}
+        with self._audited(verb, str(selected), **detail):
             return invalidation.strike(self.farm.store, verb, ours)
 
     def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
