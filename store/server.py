@@ -5,8 +5,10 @@
     /resolve, /{channel}/resolve                   POST a probe's JSON, get the index's URL
     /{channel}/{fingerprint}/simple/[{project}/]   the simple API, HTML or JSON
     /{channel}/{fingerprint}/links/                one page for --find-links
-    /{channel}/{fingerprint}/files/{filename}      a wheel, and {filename}.metadata
+    /{channel}/{fingerprint}/files/{filename}      a wheel; beside it {filename}.metadata,
+                                                   .intoto.jsonl (signed) and .cdx.json
     /{channel}/{fingerprint}/provenance/{filename} where it comes from, JSON
+    /keys.json                                     the public keys of the store
     /healthz                                       200 when the catalogue answers
 
 Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``.
@@ -15,6 +17,7 @@ Every answer but a page or a file is JSON; an error is ``{"code", "message", "hi
 from __future__ import annotations
 
 import importlib.resources
+import json
 import logging
 from typing import Final
 from urllib.parse import quote
@@ -31,6 +34,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from store import pages
+from store.attestation import SUFFIX_OF_STATEMENT, attest
 from store.channel import RELEASE, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
 from store.digest import Sha256, sha256_of
@@ -47,10 +51,15 @@ from store.errors import (
 from store.explain import explain_file
 from store.fingerprint import Fingerprint, parse_fingerprint
 from store.guard import Guard
+from store.keyring import FOLDER as KEYS
+from store.keyring import KeyRing
 from store.negotiation import choose_form
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
+from store.sbom import MEDIA_TYPE as CYCLONEDX
+from store.sbom import SUFFIX as SUFFIX_OF_SBOM
+from store.sbom import sbom
 from store.user_agent import mismatches
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
@@ -59,6 +68,7 @@ _BODY_SECONDS: Final = 10
 _FILES_FROM_PROJECT: Final = "../../files/"
 _FILES_FROM_LINKS: Final = "../files/"
 _METADATA: Final = ".metadata"
+_STATEMENT: Final = "application/vnd.in-toto.bundle"
 
 
 class _ChannelInPath(Convertor[str]):
@@ -76,8 +86,15 @@ class _ChannelInPath(Convertor[str]):
 register_url_convertor("channel", _ChannelInPath())
 
 
-def create_app(store: Store, delivery: Delivery = Delivery()) -> Starlette:  # noqa: B008  # frozen
-    """The application that serves `store`, its files as `delivery` says."""
+def create_app(
+    store: Store,
+    delivery: Delivery = Delivery(),  # noqa: B008  # frozen
+    keys: KeyRing | None = None,
+) -> Starlette:
+    """The application that serves `store`, its files as `delivery` says.
+
+    It signs with the key in use of `keys`; without, of the store's own folder.
+    """
     app = Starlette(
         routes=_routes(),
         middleware=[Middleware(Guard)],
@@ -90,6 +107,7 @@ def create_app(store: Store, delivery: Delivery = Delivery()) -> Starlette:  # n
     app.router.redirect_slashes = False
     app.state.store = store
     app.state.delivery = delivery
+    app.state.keys = keys or KeyRing(folder=store.root / KEYS)
     return app
 
 
@@ -99,6 +117,7 @@ def _routes() -> list[Route]:
         Route("/", _home),
         Route("/healthz", _health),
         Route("/probe.py", _probe),
+        Route("/keys.json", _keys),
         Route("/resolve", _resolve, methods=["POST"]),
         Route("/{channel:channel}/resolve", _resolve, methods=["POST"]),
         Route(f"{index}/simple/", _project_list),
@@ -166,11 +185,40 @@ def _links(request: Request) -> Response:
 
 
 def _file(request: Request) -> Response:
-    filename = request.path_params["filename"]
+    filename: str = request.path_params["filename"]
+    for suffix, answer in _SIDECARS.items():
+        if filename.endswith(suffix):
+            return answer(request, _served(request, filename.removesuffix(suffix)))
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
     return _deliver(request, release.sha256, "application/octet-stream")
+
+
+def _statement(request: Request, release: Release) -> Response:
+    """Signed now, by the key in use: the same bytes until that is another."""
+    signer = _key_ring(request).signer()
+    record = _store(request).catalogue.provenance(release)
+    return _page(request, attest(release, record, signer).decode(), _STATEMENT)
+
+
+def _bill(request: Request, release: Release) -> Response:
+    record = _store(request).catalogue.provenance(release)
+    return _page(request, sbom(release, record).decode(), CYCLONEDX)
+
+
+_SIDECARS: Final = {SUFFIX_OF_STATEMENT: _statement, SUFFIX_OF_SBOM: _bill}
+
+
+def _keys(request: Request) -> Response:
+    text = json.dumps(_key_ring(request).public().to_json(), indent=1) + "\n"
+    return _page(request, text, "application/json")
+
+
+def _key_ring(request: Request) -> KeyRing:
+    keys = request.app.state.keys
+    assert isinstance(keys, KeyRing)
+    return keys
 
 
 def _deliver(request: Request, digest: Sha256, media: str) -> Response:

@@ -25,6 +25,7 @@ from starlette.routing import Mount, Route
 
 from store.delivery import Delivery
 from store.errors import MalformedError, WheelfarmError
+from store.keyring import KeyRing
 from store.server import create_app
 from workers.api.access import admit_caller
 from workers.api.bodies import BoundedBody
@@ -39,9 +40,9 @@ _LOG: Final = logging.getLogger("wheelfarm.serve")
 _CODES: Final = {404: "not-found", 405: "method-not-allowed"}
 
 
-def create_server(desk: FarmDesk, delivery: Delivery) -> Starlette:
+def create_server(desk: FarmDesk, delivery: Delivery, keys: KeyRing | None = None) -> Starlette:
     """The store's pages, the farm's API under ``/api`` and ``/metrics``, in one application."""
-    app = create_app(desk.farm.store, delivery)
+    app = create_app(desk.farm.store, delivery, keys)
     app.router.routes[:0] = [Route("/metrics", _metrics), Mount("/api", create_api(desk))]
     app.state.desk = desk
     return app

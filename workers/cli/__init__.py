@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "fingerprint": "Measure an interpreter and print its fingerprint; compare two.",
     "index-url": "Print the index URL for the environment of an interpreter.",
     "jobs": "List the jobs of a farm.",
+    "key": "Make, list, replace and hand out the keys that the store signs with.",
     "lock": "Pin one fingerprint's wheels for pip and uv: pylock.toml and hashed requirements.",
     "log": "Print the log of a job, or follow it.",
     "retry": "Try failed or cancelled jobs again.",

@@ -14,10 +14,12 @@ from starlette.applications import Starlette
 
 from store.delivery import Delivery
 from store.errors import UsageError
+from store.keyring import KeyRing
 from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
 from workers.cli.broker import celery_app, pokes
+from workers.cli.options import key_ring
 from workers.errors import SettingsError
 from workers.farm.farm import Farm, farm_over, store_of
 from workers.settings import Settings, load_settings
@@ -61,13 +63,16 @@ def command(folder: Path | None, host: str, port: int, root_path: str, *, no_far
         click.echo(_url(host, listener.getsockname()[1]))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         if no_farm:
-            _run(create_app(store, delivery), listener, root_path)
+            _run(create_app(store, delivery, key_ring(folder)), listener, root_path)
             return
         with pokes(celery_app(settings)) as poker:
-            _run_farm(farm_over(store, settings, poker), delivery, listener, root_path)
+            farm = farm_over(store, settings, poker)
+            _run_farm(farm, delivery, key_ring(folder), listener, root_path)
 
 
-def _run_farm(farm: Farm, delivery: Delivery, listener: socket.socket, root_path: str) -> None:
+def _run_farm(
+    farm: Farm, delivery: Delivery, keys: KeyRing, listener: socket.socket, root_path: str
+) -> None:
     """Serve the store and the farm's API, and plan what is submitted."""
     # Imported here: who serves files only starts without the API.
     from workers.api.app import create_server  # noqa: PLC0415
@@ -77,7 +82,7 @@ def _run_farm(farm: Farm, delivery: Delivery, listener: socket.socket, root_path
     planning = Planning(farm)
     planning.start()
     try:
-        _run(create_server(FarmDesk(farm, planning.nudge), delivery), listener, root_path)
+        _run(create_server(FarmDesk(farm, planning.nudge), delivery, keys), listener, root_path)
     finally:
         planning.stop()
 
