@@ -17,7 +17,7 @@ from store.catalogue import Catalogue
 from store.channel import Channel, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
-from store.errors import MalformedError, NameTakenError, NotProvenError, StoreError
+from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError, StoreError
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.folder import open_parts
 from store.provenance import Provenance
@@ -205,6 +205,7 @@ class Store:
             fence(connection)
             if standing := _standing(connection, wheel, provenance, channel):
                 return standing
+            _check_status(connection, wheel, channel)
             _record(connection, wheel, provenance, channel, target)
             release = _standing(connection, wheel, provenance, channel)
             assert release is not None
@@ -293,6 +294,17 @@ def _name_taken(filename: str, sha256: Sha256, old_name: str, old_sha256: str) -
         f"the bytes of {filename} are published as {old_name}",
         hint="publish them under that name",
     )
+
+
+def _check_status(connection: Connection, wheel: VerifiedWheel, channel: Channel) -> None:
+    name = canonicalize_name(wheel.name)
+    said = catalogue.status_of(connection, channel, name)
+    if not said.takes_wheels:
+        raise PolicyError(
+            f"{name} is {said.status} in {channel} and takes no new wheel"
+            f"{f': {said.reason}' if said.reason else ''}",
+            hint=f"`wheelfarm status {name} active` opens it again",
+        )
 
 
 def _record(

@@ -167,14 +167,16 @@ def _project(request: Request) -> Response:
         return _redirect(request, f"../{quote(project, safe='')}/")
     channel, fingerprint = _index(request)
     form = _form(request)
+    status = _store(request).catalogue.project_status(channel, project)
     releases = _store(request).catalogue.listing(channel, fingerprint, project)
-    if not releases:
+    # The page of a quarantined project says so, and is there: no client looks for it elsewhere.
+    if not releases and status.status != "quarantined":
         raise UnknownProjectError(
             f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
             hint="build it for this target: `wheelfarm build`",
         )
     render = pages.project_json if form == pages.JSON_V1 else pages.project_html
-    return _page(request, render(project, releases, _FILES_FROM_PROJECT), form)
+    return _page(request, render(project, releases, _FILES_FROM_PROJECT, status), form)
 
 
 def _links(request: Request) -> Response:

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "log": "Print the log of a job, or follow it.",
     "retry": "Try failed or cancelled jobs again.",
     "serve": "Serve the store to installers, and the farm to its clients.",
+    "status": "Say of a whole project that it is archived, deprecated or quarantined.",
     "verify": "Hold a wheel's tags against its bytes.",
     "why": "Say why a job is not running.",
     "worker": "Take the jobs of a farm that this machine can do.",
