@@ -28,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt deploy/prerequisites.sh
 	@bash deploy/prerequisites.sh "$(PYTHON)"
 	"$(PYTHON)" -m venv "$(VENV)"
 	"$(BIN)/python" -m pip install --quiet --disable-pip-version-check \
-	    --constraint constraints.txt --editable '.[cross,farm,objects,test]'
+	    --constraint constraints.txt --editable '.[cross,farm,objects,oidc,test]'
 	@touch $@
 
 # The programs of the servers that tests start and stop: PostgreSQL, Redis and nginx.

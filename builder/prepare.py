@@ -70,6 +70,7 @@ def inputs_of(request: BuildRequest, pins: Sequence[Pin]) -> BuildInputs:
         toolchain=request.toolchain.identity,
         tools=tools(),
         epoch=request.epoch,
+        salt=request.salt,
     )
 
 

@@ -52,6 +52,7 @@ class BuildRequest:
     workspace: Path
     siblings: Mapping[Fingerprint, frozenset[str]] = field(default_factory=dict)
     epoch: int = 0
+    salt: str = ""
     index_url: str | None = None
 
 

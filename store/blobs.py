@@ -3,6 +3,7 @@ name.
 
     ROOT/staging/XXXXXXXX  a folder of one running publication, locked while its process lives
     ROOT/blobs/3f/3f9a…    one blob, read-only, where the blobs are in no bucket
+    ROOT/quarantine/3f9a…  bytes that were found not to be those of their name
 
 A blob is written in `staging`, synced, and moved to its shelf, which keeps it whole or not at all.
 Staging is local always: a verifier needs a file.
@@ -116,6 +117,22 @@ class Blobs:
             raise missing(digest)
         return size
 
+    def has(self, blob: Blob) -> bool:
+        """Whether the bytes are there this moment, asked of the disk or the bucket itself.
+
+        A file is opened for it: on a network's file system a mere look may be of a minute ago.
+        """
+        place = self._shelf.file(blob.sha256)
+        if place is None:
+            return self._shelf.size(blob.sha256) == blob.size
+        try:
+            with place.open("rb") as file:
+                return os.fstat(file.fileno()).st_size == blob.size
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StoreError(f"cannot read {place}: {error.strerror}") from error
+
     def read(self, digest: Sha256) -> bytes:
         """The bytes of a blob that is known to be small, such as metadata; their digest holds."""
         return b"".join(self.stream(digest))
@@ -167,6 +184,10 @@ class Blobs:
     def remove(self, digest: Sha256) -> None:
         """Remove the blob. Only for one that no row names."""
         self._shelf.remove(digest)
+
+    def set_aside(self, digest: Sha256) -> None:
+        """Move a blob whose bytes are not its own out of the way, to be looked at."""
+        self._shelf.set_aside(digest)
 
     def each(self) -> Iterator[Kept]:
         """Every blob with its size and age, in no order."""

@@ -2,6 +2,7 @@
 
     PREFIX/blobs/3f/3f9a…    one blob
     PREFIX/incoming/…        a large one on its way in
+    PREFIX/quarantine/3f9a…  bytes that were found not to be those of their name
     PREFIX/store.json        whose bucket it is
 
 A blob gets its final name by one conditional request (``If-None-Match: *`` on S3), so it is whole
@@ -142,6 +143,12 @@ class BucketShelf:
     def remove(self, digest: Sha256) -> None:
         """Delete the blob."""
         with self._trouble("delete", _key(digest)):
+            obstore.delete(self._store, _key(digest))
+
+    def set_aside(self, digest: Sha256) -> None:
+        """Copy the object to ``quarantine/DIGEST``, then delete it."""
+        with self._trouble("set aside", _key(digest)), suppress(FileNotFoundError):
+            obstore.copy(self._store, _key(digest), f"quarantine/{digest}")
             obstore.delete(self._store, _key(digest))
 
     def each(self) -> Iterator[Kept]:

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
-from sqlalchemy import Connection, Row, Select, Update, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, Update, and_, func, or_, select, update
 
+from store.access import Actor
+from store.audit import Deed, record
 from store.channel import Channel
 from store.database import Database, insert, insert_new
 from store.digest import JSON, Sha256, sha256_of
@@ -25,6 +27,7 @@ from store.schema import (
     blobs,
     files,
     project_statuses,
+    release_requirements,
     releases,
     resolutions,
     sources,
@@ -47,6 +50,7 @@ _RELEASE: Final = (
         releases.c.proof,
         releases.c.published_at,
         releases.c.yanked,
+        releases.c.disowned,
         files,
         blobs.c.size,
     )
@@ -74,7 +78,7 @@ class Catalogue:
     def find_release(
         self, channel: Channel, fingerprint: Fingerprint, build_key: BuildKey
     ) -> Release | None:
-        """The release of one build, None when it is not published: whether a build is a hit."""
+        """The release of one build, None when none stands: whether a build is a hit."""
         with self._database.reading() as connection:
             return release_of_build(connection, channel, fingerprint, build_key)
 
@@ -122,13 +126,19 @@ class Catalogue:
             return found[0] if found else None
 
     def releases_of_builds(self, keys: Collection[BuildKey]) -> list[Release]:
-        """Every release, in any channel, of those BuildKeys; some hundreds of keys at most."""
+        """Every release, in any channel, of those BuildKeys; some hundreds of keys at most.
+
+        Also the disowned ones.
+        """
         query = _RELEASE.where(releases.c.build_key.in_(keys)).order_by(releases.c.id)
         with self._database.reading() as connection:
             return [_release(row) for row in connection.execute(query)]
 
     def releases_of(self, text: str) -> list[Release]:
-        """Every release, in any channel, of a file name, a wheel's digest, or a BuildKey."""
+        """Every release, in any channel, of a file name, a wheel's digest, or a BuildKey.
+
+        Also the disowned ones.
+        """
         if not _is_text(text):
             return []
         named = or_(files.c.filename == text, files.c.sha256 == text, releases.c.build_key == text)
@@ -153,7 +163,9 @@ class Catalogue:
 
     def widenings(self, release: Release) -> list[Widening]:
         """Whom else `release` serves, and why."""
-        query = select(widenings).where(widenings.c.release_id == release.id)
+        query = select(widenings).where(
+            widenings.c.release_id == release.id, widenings.c.disowned.is_(None)
+        )
         with self._database.reading() as connection:
             return [_widening(row) for row in connection.execute(query.order_by(widenings.c.id))]
 
@@ -183,11 +195,28 @@ class Catalogue:
             .join_from(releases, files)
             .join(sources, releases.c.source_id == sources.c.id)
             .where(sources.c.sha256 == source, releases.c.fingerprint != (but or ""))
+            .where(releases.c.disowned.is_(None))
             .order_by(releases.c.id)
         )
         with self._database.reading() as connection:
             rows = connection.execute(query)
             return {row.fingerprint: frozenset(row.extension_modules) for row in rows}
+
+    def was_disowned(self, channel: Channel, fingerprint: Fingerprint, filename: str) -> bool:
+        """Whether an index listed that file once, and it was disowned."""
+        widened = select(widenings.c.release_id).where(widenings.c.fingerprint == fingerprint)
+        itself = and_(
+            releases.c.disowned.is_not(None),
+            or_(releases.c.fingerprint == fingerprint, releases.c.id.in_(widened)),
+        )
+        its_widening = releases.c.id.in_(widened.where(widenings.c.disowned.is_not(None)))
+        query = select(releases.c.id).where(
+            releases.c.channel == channel,
+            releases.c.filename == filename,
+            or_(itself, its_widening),
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def yank(self, channel: Channel, filename: str, reason: str) -> int:
         """Yank a file (PEP 592) in one channel; give the number of releases it changed."""
@@ -233,9 +262,15 @@ class Catalogue:
             return {row.name: ProjectStatus(status=row.status, reason=row.reason) for row in rows}
 
     def set_project_status(
-        self, channel: Channel, name: NormalizedName, status: ProjectStatus
+        self, channel: Channel, name: NormalizedName, status: ProjectStatus, by: Actor
     ) -> None:
         """Say it of a project, which need not have a wheel yet."""
+        detail: dict[str, JSON] = {
+            "channel": channel,
+            "status": status.status,
+            "reason": status.reason,
+        }
+        deed = Deed(actor=by, action="status", object=f"project {name}", detail=detail)
         table = project_statuses
         here = (table.c.channel == channel, table.c.name == name)
         row = {"status": status.status, "reason": status.reason, "recorded_at": now()}
@@ -243,6 +278,7 @@ class Catalogue:
             connection.execute(table.delete().where(*here))
             if status.status != "active":
                 connection.execute(table.insert().values(channel=channel, name=name, **row))
+            record(connection, deed)
 
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
@@ -276,11 +312,12 @@ def now() -> datetime:
 def release_of_build(
     connection: Connection, channel: Channel, fingerprint: Fingerprint, build_key: BuildKey
 ) -> Release | None:
-    """The release of one build, as the connection's transaction sees it."""
+    """The standing release of one build, as the connection's transaction sees it."""
     query = _RELEASE.where(
         releases.c.channel == channel,
         releases.c.fingerprint == fingerprint,
         releases.c.build_key == build_key,
+        releases.c.disowned.is_(None),
     )
     row = connection.execute(query).first()
     return None if row is None else _release(row)
@@ -302,6 +339,25 @@ def file_conflict(connection: Connection, filename: str, sha256: Sha256) -> tupl
     )
     pairs = [(row.filename, row.sha256) for row in connection.execute(query)]
     return next((pair for pair in pairs if pair != (filename, sha256)), None)
+
+
+def channel_has(connection: Connection, channel: Channel, filename: str) -> bool:
+    """Whether a channel has the file already, in whatever index."""
+    query = select(releases.c.id).where(
+        releases.c.channel == channel, releases.c.filename == filename
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def channel_size(connection: Connection, channel: Channel) -> int:
+    """Bytes of the wheels of a channel, each once; disowned ones are kept, so they count."""
+    names = select(releases.c.filename).where(releases.c.channel == channel)
+    query = (
+        select(func.coalesce(func.sum(blobs.c.size), 0))
+        .join_from(files, blobs, files.c.sha256 == blobs.c.sha256)
+        .where(files.c.filename.in_(names))
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def metadata_blob(wheel: VerifiedWheel) -> tuple[Sha256, int]:
@@ -373,7 +429,18 @@ def record_release(
         "published_at": now(),
         "yanked": None,
     }
-    connection.execute(releases.insert().values(row))
+    made = releases.insert().values(row).returning(releases.c.id)
+    _record_requirements(connection, connection.execute(made).scalar_one(), provenance)
+
+
+def _record_requirements(connection: Connection, release_id: int, provenance: Provenance) -> None:
+    unique = {pin.sha256: pin for pin in provenance.inputs.build_requirements}
+    rows = [
+        {"release_id": release_id, "sha256": pin.sha256, "name": pin.name, "version": pin.version}
+        for pin in unique.values()
+    ]
+    if rows:
+        connection.execute(release_requirements.insert(), rows)
 
 
 def supersede(connection: Connection, release: Release) -> None:
@@ -396,6 +463,7 @@ def _builds_of(channel: Channel, fingerprint: Fingerprint, name: str, version: s
     return update(releases).where(
         releases.c.channel == channel,
         releases.c.fingerprint == fingerprint,
+        releases.c.disowned.is_(None),
         releases.c.filename.in_(named),
     )
 
@@ -422,18 +490,24 @@ def _served(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
 
 def _known(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
     """The releases of one index: built for `fingerprint`, or widened to it."""
-    widened = select(widenings.c.release_id).where(widenings.c.fingerprint == fingerprint)
+    widened = select(widenings.c.release_id).where(
+        widenings.c.fingerprint == fingerprint, widenings.c.disowned.is_(None)
+    )
     return _RELEASE.where(
         releases.c.channel == channel,
+        releases.c.disowned.is_(None),
         or_(releases.c.fingerprint == fingerprint, releases.c.id.in_(widened)),
     )
 
 
 def _pairs() -> Any:
-    """(channel, fingerprint, release number) of every release and every widening."""
-    built = select(releases.c.channel, releases.c.fingerprint, releases.c.id)
-    widened = select(releases.c.channel, widenings.c.fingerprint, releases.c.id).join_from(
-        releases, widenings
+    """(channel, fingerprint, release number) of every standing release and widening."""
+    stands = releases.c.disowned.is_(None)
+    built = select(releases.c.channel, releases.c.fingerprint, releases.c.id).where(stands)
+    widened = (
+        select(releases.c.channel, widenings.c.fingerprint, releases.c.id)
+        .join_from(releases, widenings)
+        .where(stands, widenings.c.disowned.is_(None))
     )
     return built.union(widened).subquery()
 
@@ -488,5 +562,5 @@ def _release(row: Row[Any]) -> Release:
 
 def _widening(row: Row[Any]) -> Widening:
     fields = dict(row._mapping)
-    del fields["id"]
+    del fields["id"], fields["disowned"]
     return Widening(**fields)

@@ -21,7 +21,7 @@ from store.shelf import place_of
 
 LINK_SECONDS: Final = 600
 """How long a signed URL is good. A client that follows a redirect does so at once."""
-_FOREVER: Final = "public, max-age=31536000, immutable"
+_FOREVER: Final = "max-age=31536000, immutable"
 # A signed URL lets in whoever has it, so no shared cache keeps it; a client's own may for a time
 # after which the signature is still good for as long again.
 _SIGNED: Final = f"private, max-age={LINK_SECONDS // 2}"
@@ -44,8 +44,11 @@ class Asked:
         return f'"{self.digest}"'
 
     def whole(self, **more: str) -> dict[str, str]:
-        """The headers of an answer that is the blob."""
-        return {"etag": self.etag, "cache-control": _FOREVER, **self.headers, **more}
+        """The headers of an answer that is the blob. What was asked for with a token is not for
+        a shared cache, which would give it to whoever has none (RFC 9111, section 3.5)."""
+        whose = "private" if "authorization" in self.request.headers else "public"
+        kept = f"{whose}, {_FOREVER}"
+        return {"etag": self.etag, "cache-control": kept, **self.headers, **more}
 
     def piece(self, size: int) -> tuple[int, int] | None:
         """First and last byte of the one sound range that is asked for, if any, out of `size`.

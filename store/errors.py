@@ -110,6 +110,22 @@ class NameTakenError(WheelfarmError):
     http_status = 409
 
 
+class DisownedError(WheelfarmError):
+    """What was asked for, or what went into it, was disowned: taken back for a reason."""
+
+    code = "disowned"
+    exit_status = REFUSED
+    http_status = 410
+
+
+class QuotaError(WheelfarmError):
+    """A channel has no room for another wheel."""
+
+    code = "quota"
+    exit_status = REFUSED
+    http_status = 403
+
+
 class NotProvenError(WheelfarmError):
     """What the store read in the bytes is not what it was told about them."""
 
@@ -166,6 +182,44 @@ class WrongSubjectError(ProvenanceError):
     """The statement is about another wheel: another name, or other bytes."""
 
     code = "wrong-subject"
+
+
+class UnauthorizedError(UsageError):
+    """Root of the errors about who asks: the client may ask again with another token."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class TokenNeededError(UnauthorizedError):
+    """No token was sent, and it takes one (RFC 9110, section 15.5.2)."""
+
+    code = "token-needed"
+
+
+class BadTokenError(UnauthorizedError):
+    """What was sent as a token is none, or is not one that this farm knows."""
+
+    code = "bad-token"
+
+
+class TokenExpiredError(UnauthorizedError):
+    """The token was good, and its time is over."""
+
+    code = "token-expired"
+
+
+class TokenRevokedError(UnauthorizedError):
+    """The token was good, and was revoked."""
+
+    code = "token-revoked"
+
+
+class NotAllowedError(UsageError):
+    """The token is good, and does not give the right that it takes, or not in that channel."""
+
+    code = "not-allowed"
+    http_status = 403
 
 
 class NotFoundError(UsageError):

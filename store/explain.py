@@ -9,6 +9,7 @@ from store.channel import Channel
 from store.digest import JSON, parse_sha256
 from store.errors import MalformedError, NotFoundError
 from store.fingerprint import Fingerprint
+from store.invalidate import Invalidation, Order
 from store.publish import Store
 from store.release import Release, Widening
 
@@ -34,14 +35,20 @@ class Serving:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """One release with the record of its build, as `Provenance.to_json` gave it."""
+    """One release with the record of its build, as `Provenance.to_json` gave it, and the order
+    that took it back, None while it stands."""
 
     release: Release
     provenance: Mapping[str, JSON]
+    disowned: Order | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """The publication as plain JSON."""
-        return {"release": self.release.to_json(), "provenance": dict(self.provenance)}
+        return {
+            "release": self.release.to_json(),
+            "provenance": dict(self.provenance),
+            "disowned": self.disowned.to_json() if self.disowned else None,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +89,9 @@ def explain(store: Store, text: str) -> tuple[Explanation, ...]:
 def explain_file(store: Store, release: Release) -> Explanation:
     """What there is to say of the file of `release` in its own channel."""
     everywhere = store.catalogue.releases_of(release.filename)
-    here = [each for each in everywhere if each.channel == release.channel]
+    here = [
+        each for each in everywhere if each.channel == release.channel and each.disowned is None
+    ]
     return _explanation(store, release.filename, here)
 
 
@@ -90,11 +99,26 @@ def _explanation(store: Store, filename: str, releases: list[Release]) -> Explan
     return Explanation(
         filename=filename,
         publications=tuple(
-            Publication(release=each, provenance=store.catalogue.provenance(each))
+            Publication(
+                release=each,
+                provenance=store.catalogue.provenance(each),
+                disowned=_order_of(store, each),
+            )
             for each in releases
         ),
-        serves=tuple(serving for each in releases for serving in _servings(store, each)),
+        serves=tuple(
+            serving
+            for each in releases
+            if each.disowned is None
+            for serving in _servings(store, each)
+        ),
     )
+
+
+def _order_of(store: Store, release: Release) -> Order | None:
+    if release.disowned is None:
+        return None
+    return Invalidation(store.database).order(release.disowned)
 
 
 def _servings(store: Store, release: Release) -> list[Serving]:

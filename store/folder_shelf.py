@@ -62,6 +62,15 @@ class FolderShelf:
             file.unlink()
             sync_folder(file.parent)
 
+    def set_aside(self, digest: Sha256) -> None:
+        """Rename the file into the folder ``quarantine`` beside the shelf's."""
+        file, aside = self.file(digest), self._root.parent / "quarantine"
+        with disk_trouble("write to", aside), suppress(FileNotFoundError):
+            aside.mkdir(exist_ok=True)
+            file.rename(aside / digest)
+            sync_folder(aside)
+            sync_folder(file.parent)
+
     def each(self) -> Iterator[Kept]:
         """Every file with the name of a blob, in the place of a blob."""
         with disk_trouble("read", self._root):

@@ -113,7 +113,7 @@ class BuildInputs:
 
     `toolchain` is the identity of compiler, headers and wrappers; `tools` are the versions of
     the programs that run the build (build, pyproject-hooks, uv). `epoch` is raised by a person
-    to make every build fresh.
+    to make every build fresh, `salt` is set by one to make some of them so.
     """
 
     source_name: str
@@ -125,9 +125,13 @@ class BuildInputs:
     toolchain: Mapping[str, JSON]
     tools: Mapping[str, str]
     epoch: int
+    salt: str = ""
 
     def to_json(self) -> dict[str, JSON]:
-        """The canonical form that the BuildKey is the digest of."""
+        """The canonical form that the BuildKey is the digest of.
+
+        Without a salt it has no field for one, so that the keys of builds without one stay.
+        """
         return {
             "schema": BUILD_KEY_SCHEMA,
             "source": {
@@ -143,6 +147,7 @@ class BuildInputs:
             "toolchain": dict(self.toolchain),
             "tools": dict(self.tools),
             "epoch": self.epoch,
+            **({"salt": self.salt} if self.salt else {}),
         }
 
     @property

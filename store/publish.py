@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,9 +18,17 @@ from store.catalogue import Catalogue
 from store.channel import Channel, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
-from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError, StoreError
+from store.errors import (
+    MalformedError,
+    NameTakenError,
+    NotProvenError,
+    PolicyError,
+    QuotaError,
+    StoreError,
+)
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.folder import open_parts
+from store.invalidate import refuse_disowned
 from store.provenance import Provenance
 from store.release import Release, Widening, WideningReason
 from store.shelf import Blob
@@ -28,6 +37,7 @@ from store.verdict import VerifiedWheel
 from store.widening import check_serves, prove
 
 _LOG: Final = logging.getLogger("wheelfarm.store")
+_TRIES: Final = 3
 _LONGEST_NAME: Final = 255 - len(".metadata")
 # Bytes. PostgreSQL indexes no row beyond some 2,700, and a source is unique by its origin, too.
 _LONGEST_LOCATION: Final = 2_000
@@ -62,6 +72,19 @@ def _no_fence(_connection: Connection) -> None:
     """Lets everybody pass."""
 
 
+Quota = Callable[[Channel], int | None]
+"""How many bytes of wheels a channel may hold; None for no limit."""
+
+
+def _no_quota(_channel: Channel) -> int | None:
+    """No channel has a limit."""
+    return None
+
+
+class _Swept(Exception):  # noqa: N818  # no trouble, but a reason to begin again
+    """A garbage collection took a blob that this publication found on its shelf."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     """A folder of blobs and the catalogue of what they are. `Store.open` makes one."""
@@ -71,6 +94,7 @@ class Store:
     catalogue: Catalogue
     database: Database
     verifier: Verifier | None
+    quota: Quota = _no_quota
 
     @classmethod
     def open(
@@ -80,6 +104,7 @@ class Store:
         database: str | None = None,
         blobs: str | None = None,
         verifier: Verifier | None = None,
+        quota: Quota = _no_quota,
         create: bool = True,
     ) -> Store:
         """The store in the folder `path`, its tables brought up to date.
@@ -103,6 +128,7 @@ class Store:
             catalogue=Catalogue(parts.database),
             database=parts.database,
             verifier=verifier,
+            quota=quota,
         )
 
     def close(self) -> None:
@@ -121,16 +147,44 @@ class Store:
     ) -> Release:
         """Publish `wheel` for `target` in `channel`; give the release that now stands.
 
-        The same build again changes nothing. When the BuildKey has a release of other bytes, that
-        first one stands and is given (its `sha256` differs from the wheel's), and the log says so.
-        `log` is the build's log file. `fence` is called inside the transaction that makes the
-        release seen, and may refuse by an error of its own.
+        The same build again changes nothing but that a blob which is missing is put back. When the
+        BuildKey has a release of other bytes, that first one stands and is given (its `sha256`
+        differs from the wheel's), and the log says so. `log` is the build's log file. `fence` is
+        called inside the transaction that makes the release seen, and may refuse by an error of
+        its own.
 
         Raises PolicyError when channel or target may not have it; NotProvenError when its bytes
-        or its papers say otherwise; NameTakenError when the file name has other bytes; StoreError.
+        or its papers say otherwise; NameTakenError when the file name has other bytes;
+        DisownedError when these bytes, or what went into them, were taken back; QuotaError when
+        the channel is full; StoreError.
         """
         _check_papers(wheel, provenance, target)
         admit(provenance.source, channel)
+        for _ in range(_TRIES):
+            with suppress(_Swept):
+                return self._put(
+                    wheel,
+                    provenance=provenance,
+                    channel=channel,
+                    target=target,
+                    log=log,
+                    fence=fence,
+                )
+        raise StoreError(
+            f"the blobs of {wheel.filename} are swept as soon as they are kept",
+            hint="let the garbage collection have a longer grace",
+        )
+
+    def _put(
+        self,
+        wheel: VerifiedWheel,
+        *,
+        provenance: Provenance,
+        channel: Channel,
+        target: Target,
+        log: Path,
+        fence: Fence,
+    ) -> Release:
         with (
             self.blobs.stage_file(wheel.path, wheel.filename) as staged,
             self.blobs.stage_file(log, "build.log") as staged_log,
@@ -139,18 +193,23 @@ class Store:
             _check_log(staged_log, provenance)
             check_serves(seen.filename, seen.tags, seen.interpreter_bound, target)
             release = self._standing(seen, provenance, channel)
-            if release is None:
+            if release is None or release.sha256 == seen.sha256:
                 self._keep(staged, staged_log, seen)
+            if release is None:
                 release = self._list(seen, provenance, channel, target, fence)
         _say_which_stands(release, seen)
         return release
 
     def keep(self, path: Path) -> Blob:
         """Keep a file (an sdist, a log) as a blob that no release names."""
-        blob = self.blobs.put_file(path)
-        with self.database.writing() as connection:
-            catalogue.record_blob(connection, blob.sha256, blob.size)
-        return blob
+        for _ in range(_TRIES):
+            blob = self.blobs.put_file(path)
+            with self.database.writing() as connection:
+                # What is swept is swept under this lock, so what is there now stays.
+                if self.blobs.has(blob):
+                    catalogue.record_blob(connection, blob.sha256, blob.size)
+                    return blob
+        raise StoreError(f"the bytes of {path.name} are swept as soon as they are kept")
 
     def widen(self, release: Release, fingerprint: Fingerprint, reason: WideningReason) -> Widening:
         """Let `release` serve `fingerprint` as well, once `reason` is proved; record the proof.
@@ -200,17 +259,45 @@ class Store:
         target: Target,
         fence: Fence,
     ) -> Release:
-        """All rows in one transaction, unless another process was first."""
+        """All rows in one transaction, unless another process was first.
+
+        Raises _Swept where a blob is gone again: blobs are swept under the same lock, so those
+        that are there now stay.
+        """
         with self.database.writing() as connection:
             fence(connection)
             if standing := _standing(connection, wheel, provenance, channel):
                 return standing
             _check_status(connection, wheel, channel)
+            self._check_there(wheel, provenance)
+            _check_quota(connection, wheel, channel, self.quota(channel))
             _record(connection, wheel, provenance, channel, target)
             release = _standing(connection, wheel, provenance, channel)
             assert release is not None
             catalogue.supersede(connection, release)
         return release
+
+    def _check_there(self, wheel: VerifiedWheel, provenance: Provenance) -> None:
+        metadata = Blob(sha256=catalogue.metadata_blob(wheel)[0], size=len(wheel.metadata))
+        log = Blob(sha256=provenance.log_sha256, size=provenance.log_size)
+        wheel_blob = Blob(sha256=wheel.sha256, size=wheel.size)
+        if not all(map(self.blobs.has, (wheel_blob, metadata, log))):
+            raise _Swept
+
+
+def _check_quota(
+    connection: Connection, wheel: VerifiedWheel, channel: Channel, most: int | None
+) -> None:
+    """Raise QuotaError when the channel has no room for a file that it does not have yet."""
+    if most is None or catalogue.channel_has(connection, channel, wheel.filename):
+        return
+    held = catalogue.channel_size(connection, channel)
+    if held + wheel.size > most:
+        raise QuotaError(
+            f"the channel {channel} holds {held} bytes of wheels; with the {wheel.size} of "
+            f"{wheel.filename} it would be over its quota of {most}",
+            hint="`wheelfarm gc` frees what its rules do not keep; quota-mib raises it",
+        )
 
 
 def _check_papers(wheel: VerifiedWheel, provenance: Provenance, target: Target) -> None:
@@ -274,13 +361,17 @@ def _short(value: object) -> str:
 def _standing(
     connection: Connection, wheel: VerifiedWheel, provenance: Provenance, channel: Channel
 ) -> Release | None:
-    """The release that the build has already. Raises NameTakenError when there is none, and the
-    file name or the bytes are taken."""
+    """The release that the build has already.
+
+    Where there is none, raises NameTakenError when the file name or the bytes are taken, and
+    DisownedError when the bytes or what went into them were disowned.
+    """
     key, fingerprint = provenance.inputs.key, provenance.fingerprint
     if first := catalogue.release_of_build(connection, channel, fingerprint, key):
         return first
     if taken := catalogue.file_conflict(connection, wheel.filename, wheel.sha256):
         raise _name_taken(wheel.filename, wheel.sha256, *taken)
+    refuse_disowned(connection, wheel.filename, provenance)
     return None
 
 

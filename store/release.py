@@ -23,7 +23,8 @@ class Release:
     """A published wheel: blob, fingerprint, channel, BuildKey, and the facts an index shows.
 
     `size` is in bytes; `published_at` is aware and in UTC; `yanked` is the reason of a yank
-    (PEP 592), None when the release stands. `id` is its number in this store's catalogue.
+    (PEP 592), None when it has none. `disowned` is the number of the order that took the release
+    back, None while it stands. `id` is its number in this store's catalogue.
     """
 
     id: int
@@ -44,6 +45,7 @@ class Release:
     proof: ProofLevel
     published_at: datetime
     yanked: str | None
+    disowned: int | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """The release as plain JSON, every field but its number."""
@@ -65,6 +67,7 @@ class Release:
             "proof": self.proof,
             "published_at": timestamp(self.published_at),
             "yanked": self.yanked,
+            "disowned": self.disowned,
         }
 
 

@@ -1,7 +1,8 @@
 """The tables of the catalogue. How a catalogue gets them: `store/migrations`.
 
-What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`; what is
-still to be built, in `jobs`. JSON is kept as canonical text, times as UTC, and there are no floats.
+What is in the bytes of a wheel is kept once, in `files`; who may have it, in `releases`; what was
+taken back, in `invalidations`; what is still to be built, in `jobs`; who may ask, in `tokens`; who
+changed what, in `audit`. JSON is kept as canonical text, times as UTC, and there are no floats.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ blobs: Final = Table(
     metadata,
     Column("sha256", _DIGEST, primary_key=True),
     Column("size", BigInteger, nullable=False),
+    # When a garbage collection found that nothing names it; see `store/garbage.py`.
+    Column("condemned_at", UtcTime),
     CheckConstraint("length(sha256) = 64 AND size >= 0", name="digest"),
 )
 
@@ -134,7 +137,26 @@ files: Final = Table(
     Column("content_sha256", _DIGEST, nullable=False),
     Column("extension_modules", CanonicalJson, nullable=False),
     Column("interpreter_bound", CanonicalJson, nullable=False),
+    Index(None, "metadata_sha256"),
 )
+
+# A yank or a disowning that somebody ordered, and what it was ordered of: `store/invalidate.py`.
+invalidations: Final = Table(
+    "invalidations",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("verb", String(16), nullable=False),
+    Column("selection", CanonicalJson, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("undone_at", UtcTime),
+    Column("undone_by", String(200)),
+    CheckConstraint("verb IN ('yank', 'disown')", name="verb"),
+)
+
+STANDING: Final = text("disowned IS NULL")
+"""Said in just these words, the engines know that the index over standing releases will do."""
 
 releases: Final = Table(
     "releases",
@@ -150,10 +172,36 @@ releases: Final = Table(
     Column("proof", Text, nullable=False),
     Column("published_at", UtcTime, nullable=False),
     Column("yanked", Text),
-    UniqueConstraint("channel", "fingerprint", "build_key"),
+    # The order that took it back; NULL while it stands.
+    Column("disowned", Integer, ForeignKey("invalidations.id")),
+    # A build has one release that stands, and as many as were disowned.
+    Index(
+        "uq_releases_standing",
+        "channel",
+        "fingerprint",
+        "build_key",
+        unique=True,
+        sqlite_where=STANDING,
+        postgresql_where=STANDING,
+    ),
     Index(None, "channel", "fingerprint", "filename"),
     Index(None, "filename"),
     Index(None, "build_key"),
+    Index(None, "source_id"),
+    Index(None, "log_sha256"),
+)
+
+# What went into a release's build, each by its digest: whoever takes back a build requirement
+# takes back what was made with it.
+release_requirements: Final = Table(
+    "release_requirements",
+    metadata,
+    Column("release_id", Integer, ForeignKey("releases.id"), primary_key=True),
+    Column("sha256", _DIGEST, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Index("ix_release_requirements_sha256", "sha256"),
+    Index("ix_release_requirements_name", "name", "version"),
 )
 
 widenings: Final = Table(
@@ -165,9 +213,44 @@ widenings: Final = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", CanonicalJson, nullable=False),
     Column("recorded_at", UtcTime, nullable=False),
+    # The order that took away its proof; NULL while it holds.
+    Column("disowned", Integer, ForeignKey("invalidations.id")),
     UniqueConstraint("release_id", "fingerprint"),
     Index(None, "fingerprint"),
     CheckConstraint("reason IN ('same-content', 'abi3', 'linkage-free')", name="reason"),
+)
+
+# Which releases an order struck, and the reason of the yank that each had before.
+invalidated: Final = Table(
+    "invalidated",
+    metadata,
+    Column("invalidation_id", Integer, ForeignKey("invalidations.id"), primary_key=True),
+    Column("release_id", Integer, ForeignKey("releases.id"), primary_key=True),
+    Column("yanked_before", Text),
+    Column("lifted_at", UtcTime),
+    Index("ix_invalidated_release", "release_id"),
+)
+
+# Which environments were given which file, to the day: `store/servings.py`.
+servings: Final = Table(
+    "servings",
+    metadata,
+    Column("channel", String(80), primary_key=True),
+    Column("fingerprint", String(200), primary_key=True),
+    Column("filename", String(255), ForeignKey("files.filename"), primary_key=True),
+    Column("first_on", String(10), nullable=False),
+    Column("last_on", String(10), nullable=False),
+    Index("ix_servings_filename", "filename"),
+)
+
+# What the garbage collection must keep, whatever the channel's rule says: `store/retention.py`.
+pins: Final = Table(
+    "pins",
+    metadata,
+    Column("subject", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", String(200), nullable=False),
+    Column("at", UtcTime, nullable=False),
 )
 
 resolutions: Final = Table(
@@ -227,6 +310,7 @@ jobs: Final = Table(
     Index("ix_jobs_submitter", "submitter", "state", "rank"),
     Index("ix_jobs_lease", "state", "lease_until"),
     Index("ix_jobs_build_key", "build_key"),
+    Index("ix_jobs_log", "log_sha256"),
 )
 
 job_events: Final = Table(
@@ -340,4 +424,40 @@ identity: Final = Table(
     Column("row", Integer, primary_key=True, autoincrement=False),
     Column("store_id", String(32), nullable=False),
     CheckConstraint("row = 1", name="row"),
+)
+
+# Who may do what. Of a token's text only the digest is here; `store/token.py` says why it does.
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("id", String(12), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", _DIGEST, nullable=False),
+    Column("scopes", CanonicalJson, nullable=False),
+    Column("channels", CanonicalJson, nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+    CheckConstraint("origin IN ('made', 'minted')", name="origin"),
+    Index("ix_tokens_over", "origin", "expires_at"),
+)
+
+# Who changed what. No reference to a token: what is over is removed, its deeds stay.
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", _NUMBER, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("token", String(12)),
+    Column("address", Text),
+    Column("action", String(40), nullable=False),
+    Column("object", Text, nullable=False),
+    Column("result", String(40), nullable=False),
+    Column("detail", CanonicalJson, nullable=False),
+    Index("ix_audit_at", "at"),
+    Index("ix_audit_who", "who", "id"),
+    Index("ix_audit_token", "token", "id"),
 )

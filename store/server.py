@@ -11,7 +11,8 @@
     /keys.json                                     the public keys of the store
     /healthz                                       200 when the catalogue answers
 
-Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``.
+Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``. Who may ask
+for what is in `store.access`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from __future__ import annotations
 import importlib.resources
 import json
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -34,6 +38,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from store import pages
+from store.accounts import Accounts
 from store.attestation import SUFFIX_OF_STATEMENT, attest
 from store.channel import RELEASE, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
@@ -42,6 +47,7 @@ from store.environment import MAX_PROBE_JSON, parse_environment
 from store.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
+    DisownedError,
     RangeError,
     UnknownFileError,
     UnknownIndexError,
@@ -50,6 +56,7 @@ from store.errors import (
 )
 from store.explain import explain_file
 from store.fingerprint import Fingerprint, parse_fingerprint
+from store.gate import Gate, caller_of, challenge, gated_route
 from store.guard import Guard
 from store.keyring import FOLDER as KEYS
 from store.keyring import KeyRing
@@ -60,6 +67,7 @@ from store.resolve import resolve
 from store.sbom import MEDIA_TYPE as CYCLONEDX
 from store.sbom import SUFFIX as SUFFIX_OF_SBOM
 from store.sbom import sbom
+from store.servings import Servings
 from store.user_agent import mismatches
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
@@ -89,14 +97,24 @@ register_url_convertor("channel", _ChannelInPath())
 def create_app(
     store: Store,
     delivery: Delivery = Delivery(),  # noqa: B008  # frozen
+    gate: Gate | None = None,
     keys: KeyRing | None = None,
 ) -> Starlette:
-    """The application that serves `store`, its files as `delivery` says.
+    """The application that serves `store`, its files as `delivery` says, to whom `gate` lets in:
+    everybody who brings no token may read, unless it says otherwise.
 
     It signs with the key in use of `keys`; without, of the store's own folder.
     """
+    record = Servings(store.database)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        with record.written():
+            yield
+
     app = Starlette(
         routes=_routes(),
+        lifespan=lifespan,
         middleware=[Middleware(Guard)],
         exception_handlers={
             WheelfarmError: _answer_error,
@@ -108,29 +126,33 @@ def create_app(
     app.state.store = store
     app.state.delivery = delivery
     app.state.keys = keys or KeyRing(folder=store.root / KEYS)
+    app.state.gate = gate or Gate(accounts=Accounts(store.database))
+    app.state.servings = record
     return app
 
 
 def _routes() -> list[Route]:
     index = "/{channel:channel}/{fingerprint}"
     return [
-        Route("/", _home),
-        Route("/healthz", _health),
-        Route("/probe.py", _probe),
-        Route("/keys.json", _keys),
-        Route("/resolve", _resolve, methods=["POST"]),
-        Route("/{channel:channel}/resolve", _resolve, methods=["POST"]),
-        Route(f"{index}/simple/", _project_list),
-        Route(f"{index}/simple/{{project}}/", _project),
-        Route(f"{index}/links/", _links),
-        Route(f"{index}/files/{{filename}}", _file),
-        Route(f"{index}/provenance/{{filename}}", _provenance),
-        Route(f"{index}/{{page:path}}", _add_slash),
+        gated_route("/", _home),
+        gated_route("/healthz", _health),
+        gated_route("/probe.py", _probe),
+        gated_route("/keys.json", _keys),
+        gated_route("/resolve", _resolve, method="POST"),
+        gated_route("/{channel:channel}/resolve", _resolve, method="POST"),
+        gated_route(f"{index}/simple/", _project_list),
+        gated_route(f"{index}/simple/{{project}}/", _project),
+        gated_route(f"{index}/links/", _links),
+        gated_route(f"{index}/files/{{filename}}", _file),
+        gated_route(f"{index}/provenance/{{filename}}", _provenance),
+        gated_route(f"{index}/{{page:path}}", _add_slash),
     ]
 
 
 def _home(request: Request) -> Response:
-    return _page(request, pages.home_html(_store(request).catalogue.indexes()), pages.HTML)
+    covers = caller_of(request).grant.covers
+    shown = [each for each in _store(request).catalogue.indexes() if covers(each.channel)]
+    return _page(request, pages.home_html(shown), pages.HTML)
 
 
 def _health(request: Request) -> Response:
@@ -148,6 +170,8 @@ async def _resolve(request: Request) -> Response:
     environment = parse_environment(await _body(request))
     catalogue = _store(request).catalogue
     found = await run_in_threadpool(resolve, catalogue, channel, environment)
+    covers = caller_of(request).grant.covers
+    found = replace(found, elsewhere=tuple(each for each in found.elsewhere if covers(each)))
     status = 404 if found.fingerprint is None else 200
     return JSONResponse(found.to_json(str(request.base_url)), status_code=status)
 
@@ -194,6 +218,9 @@ def _file(request: Request) -> Response:
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
+    if request.method == "GET":
+        channel, fingerprint = _named_index(request)
+        request.app.state.servings.note(channel, fingerprint, release.filename)
     return _deliver(request, release.sha256, "application/octet-stream")
 
 
@@ -266,8 +293,7 @@ def _store(request: Request) -> Store:
 
 def _index(request: Request) -> tuple[Channel, Fingerprint]:
     """The index that the path names. Raises MalformedError or UnknownIndexError."""
-    channel = parse_channel(request.path_params["channel"])
-    fingerprint = parse_fingerprint(request.path_params["fingerprint"])
+    channel, fingerprint = _named_index(request)
     if not _store(request).catalogue.has_index(channel, fingerprint):
         raise UnknownIndexError(
             f"the channel {channel} has no index for {fingerprint}",
@@ -276,10 +302,23 @@ def _index(request: Request) -> tuple[Channel, Fingerprint]:
     return channel, fingerprint
 
 
+def _named_index(request: Request) -> tuple[Channel, Fingerprint]:
+    """The index that the path names, whether it is there or not. Raises MalformedError."""
+    channel = parse_channel(request.path_params["channel"])
+    return channel, parse_fingerprint(request.path_params["fingerprint"])
+
+
 def _served(request: Request, filename: str) -> Release:
-    channel, fingerprint = _index(request)
-    release = _store(request).catalogue.served_file(channel, fingerprint, filename)
+    channel, fingerprint = _named_index(request)
+    catalogue = _store(request).catalogue
+    release = catalogue.served_file(channel, fingerprint, filename)
     if release is None:
+        if catalogue.was_disowned(channel, fingerprint, filename):
+            raise DisownedError(
+                f"{filename[:200]} was disowned: it must not be used any more",
+                hint="remove it and what was cached of it; `wheelfarm explain` says why",
+            )
+        _index(request)  # is there such an index at all?
         raise UnknownFileError(
             f"{fingerprint} in {channel} has no file {filename[:80]!r}",
             hint="the links page of the index lists its files",
@@ -339,7 +378,9 @@ def _answer_error(_request: Request, error: Exception) -> Response:
         # Its words name folders of this machine: they are for the log.
         _LOG.error("%s: %s", error.code, error.message)
         return _trouble(error.code, error.http_status)
-    headers = {"content-range": f"bytes */{error.size}"} if isinstance(error, RangeError) else None
+    headers = challenge(error)
+    if isinstance(error, RangeError):
+        headers["content-range"] = f"bytes */{error.size}"
     return JSONResponse(error.to_json(), status_code=error.http_status, headers=headers)
 
 

@@ -54,6 +54,10 @@ class Shelf(Protocol):
         """Remove the blob; absent ones are no trouble."""
         ...
 
+    def set_aside(self, digest: Sha256) -> None:
+        """Move the blob to where its name is ``quarantine/DIGEST``, unless it is absent."""
+        ...
+
     def each(self) -> Iterator[Kept]:
         """Every blob, in no order; what is not named like a blob is passed over."""
         ...

@@ -6,6 +6,7 @@ from store.errors import (
     FARM_TROUBLE,
     REFUSED,
     MalformedError,
+    NotAllowedError,
     NotFoundError,
     UsageError,
     WheelfarmError,
@@ -103,6 +104,21 @@ class UnknownJobError(NotFoundError):
     """The farm has no job, submission or worker of that name."""
 
     code = "unknown-job"
+
+
+class UntrustedError(NotAllowedError):
+    """An identity token of a CI system is no good, or no ``[[trust]]`` table trusts it."""
+
+    code = "untrusted"
+
+
+class IssuerUnreachableError(WheelfarmError):
+    """The issuer of identity tokens gives no keys; the same call may work later."""
+
+    code = "issuer-unreachable"
+    exit_status = FARM_TROUBLE
+    http_status = 502
+    transient = True
 
 
 class FarmRefusedError(UsageError):

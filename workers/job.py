@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+from sqlalchemy import Connection
+
 from builder.build import build_wheel, context_of
 from builder.stages import BuildFailure, BuildRequest, FinishedBuild, Sdist
 from builder.verify import reverify
-from store.digest import Sha256
+from store.access import Actor
+from store.audit import Deed, record
+from store.digest import JSON, Sha256
 from store.disk import disk_trouble, locked_folder
-from store.errors import NotProvenError
+from store.errors import DisownedError, NotProvenError, QuotaError
 from store.fingerprint import Fingerprint
-from store.publish import Store
+from store.publish import Fence, Store
 from store.release import Release
 from store.verdict import Judgement, VerifiedWheel
 from workers.farm.farm import store_of
@@ -66,6 +70,7 @@ class Job:
             workspace=workspace,
             index_url=self.settings.index_url,
             epoch=self.work.epoch,
+            salt=self.work.salt,
         )
 
 
@@ -131,22 +136,44 @@ def _patiently(act: Callable[[], T]) -> T:
 def _released(
     job: Job, store: Store, built: FinishedBuild, siblings: Mapping[Fingerprint, frozenset[str]]
 ) -> Ended:
-    release = _publish(job, store, built)
+    try:
+        release = _publish(job, store, built)
+    except (DisownedError, QuotaError) as error:
+        return Ended(outcome=outcome_of(job.work, job.target.name, "refused", error=error))
     _withdraw_poorer(store, release, siblings)
     return Ended(outcome=_published(job, store, release))
 
 
 def _publish(job: Job, store: Store, built: FinishedBuild) -> Release:
+    worker: dict[str, JSON] = {"worker": job.claim.worker}
+    environment = {**built.provenance.environment, **worker}
     release = store.put(
         built.wheel,
-        provenance=built.provenance,
+        provenance=dataclasses.replace(built.provenance, environment=environment),
         channel=job.work.channel,
         target=job.target.target,
         log=built.log,
-        fence=fence(job.claim),
+        fence=_publishing(job, built.wheel),
     )
     _remember_resolution(job, store, built)
     return release
+
+
+def _publishing(job: Job, wheel: VerifiedWheel) -> Fence:
+    """Lets only who has the job publish, and has the audit log say that it did."""
+    work, may_publish = job.work, fence(job.claim)
+    deed = Deed(
+        actor=Actor(who=f"worker {job.claim.worker}"),
+        action="publish",
+        object=f"{work.channel} {wheel.filename}",
+        detail={"job": job.claim.job_id, "fingerprint": work.fingerprint, "sha256": wheel.sha256},
+    )
+
+    def check(connection: Connection) -> None:
+        may_publish(connection)
+        record(connection, deed)
+
+    return check
 
 
 def _remember_resolution(job: Job, store: Store, built: FinishedBuild | BuildFailure) -> None:

@@ -174,6 +174,7 @@ def _order(sdist: Sdist, target: WantedTarget, call: Call, settings: Settings) -
         recipe=settings.recipe(sdist.source.name),
         channel=call.channel or channel_for(sdist.source),
         epoch=settings.epoch,
+        salt=settings.salt(sdist.source.name, fingerprint_of(target.target)),
         pins=None,
     )
     try:
@@ -217,6 +218,8 @@ def _settled(
 
 def offered(catalogue: Catalogue, release: Release) -> bool:
     """Whether the release may be installed: one that was superseded is offered again by this."""
+    if release.disowned is not None:
+        return False
     if release.yanked is None:
         return True
     if not release.yanked.startswith(SUPERSEDED):

@@ -15,7 +15,7 @@ from typing import Final
 from packaging.markers import Marker
 from packaging.pylock import Pylock, PylockValidationError
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, canonicalize_version
 
 from store.digest import Sha256, parse_sha256
 from store.errors import MalformedError
@@ -74,6 +74,45 @@ def read_requirements(arguments: Sequence[str], files: Sequence[Path]) -> tuple[
     return tuple(found)
 
 
+def read_locked(files: Sequence[Path]) -> frozenset[str]:
+    """What lock files hold on to: the digests of the files that they name, and ``NAME==VERSION``
+    where they name none. Options of installers in them, such as an index, do not count.
+
+    Raises RequirementsError for a file that cannot be read to its end: nothing is passed over.
+    """
+    return frozenset(
+        label for path in files for label in (_of_lock(path) if _is_lock(path) else _of_lines(path))
+    )
+
+
+def _of_lock(path: Path) -> Iterator[str]:
+    for package in _lock(path).packages:
+        found = [*(package.wheels or ()), *([package.sdist] if package.sdist else ())]
+        place = f"{path}: {package.name}"
+        hashes = _hashes([one.hashes["sha256"] for one in found if "sha256" in one.hashes], place)
+        yield from hashes
+        if not hashes and package.version is not None:
+            yield f"{canonicalize_name(package.name)}=={package.version}"
+
+
+def _of_lines(path: Path, depth: int = 0) -> Iterator[str]:
+    if depth > _DEEPEST_INCLUDE:
+        raise RequirementsError("files include each other too deeply", path=str(path))
+    for number, line in _logical_lines(_read(path)):
+        option, _, rest = line.replace("=", " ", 1).partition(" ")
+        if option in {"-r", "--requirement"}:
+            yield from _of_lines(path.parent / rest.strip(), depth + 1)
+        elif not line.startswith("-"):
+            wanted = _from_line(line, f"{path}:{number}")
+            assert isinstance(wanted, WantedRelease)
+            yield from wanted.hashes or [f"{wanted.name}=={_canonical(wanted.version)}"]
+
+
+def _canonical(version: str) -> str:
+    """The version as the store writes it (PEP 440), where it is one."""
+    return canonicalize_version(version, strip_trailing_zero=False)
+
+
 def _ranges(path: Path, depth: int = 0) -> Iterator[Requirement]:
     if depth > _DEEPEST_INCLUDE:
         raise RequirementsError("files include each other too deeply", path=str(path))
@@ -106,13 +145,16 @@ def _is_lock(path: Path) -> bool:
     return path.name.startswith("pylock.") and path.suffix == ".toml"
 
 
-def _from_lock(path: Path) -> Iterator[Wanted]:
-    """The packages of a `pylock.toml` (PEP 751) that have an sdist."""
+def _lock(path: Path) -> Pylock:
     try:
-        lock = Pylock.from_dict(tomllib.loads(_read(path)))
+        return Pylock.from_dict(tomllib.loads(_read(path)))
     except (tomllib.TOMLDecodeError, PylockValidationError) as error:
         raise RequirementsError(f"not a valid lock: {error}", path=str(path)) from error
-    for package in lock.packages:
+
+
+def _from_lock(path: Path) -> Iterator[Wanted]:
+    """The packages of a `pylock.toml` (PEP 751) that have an sdist."""
+    for package in _lock(path).packages:
         place = f"{path}: {package.name}"
         if package.sdist is None or package.version is None:
             hint = "lock it from an index that has its sdist"

@@ -13,25 +13,36 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from packaging.utils import canonicalize_name
 
+from store.access import Anonymous
+from store.channel import parse_channel
+from store.errors import MalformedError
+from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
 from workers.errors import SettingsError
+from workers.trust import Trust, parse_trust
 
 FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
-    "accel-prefix", "blob-redirects", "blobs", "cache", "database", "epoch", "farm", "index-url",
-    "keys", "recipes", "store", "targets", "worker",
+    "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
+    "index-url", "keys", "recipes", "retention", "salts", "server", "store", "targets", "trust",
+    "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
+
+_SALT: Final = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 _MEMORY: Final = "memory-class"
 
 T = TypeVar("T")
-R = TypeVar("R", Recipe, "FarmRules", "WorkerRules")
+R = TypeVar(
+    "R", Recipe, "ChannelRules", "FarmRules", "RetentionRules", "ServerRules", "WorkerRules"
+)
+_ANY_DEV: Final = "dev/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +60,72 @@ class NamedTarget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Salt:
+    """A ``[[salts]]`` table: text that makes a class of builds fresh.
+
+    It is part of every BuildKey of `package` (normalised) and `fingerprint`; where one of them is
+    None, of all.
+    """
+
+    text: str
+    package: str | None = None
+    fingerprint: str | None = None
+
+    def meets(self, package: str, fingerprint: str) -> bool:
+        """Whether it is part of the BuildKeys of that package for that target."""
+        return self.package in {None, package} and self.fingerprint in {None, fingerprint}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelRules:
+    """A ``[channels.NAME]`` table: what garbage collection keeps of a channel, and how much it may
+    hold; 0 stands for no rule and no limit.
+
+    `keep_versions` are the newest versions of each project in each index, `keep_days` what was
+    published since; where both are 0 everything is kept.
+    """
+
+    keep_versions: int = 0
+    keep_days: int = 0
+    quota_mib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionRules:
+    """The ``[retention]`` table: `locks` are the patterns of lock files whose wheels are kept,
+    from the settings file's own folder; `grace_hours` is how long nothing is touched; logs of
+    failed builds go after `log_days`.
+    """
+
+    locks: tuple[str, ...] = ()
+    grace_hours: int = 24
+    log_days: int = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FarmRules:
     """The ``[farm]`` table: what all of a farm's planners, workers and servers agree on.
 
     Times are in whole seconds: how long a lease lasts without a heartbeat, how long a failure is
     remembered, how long a job waits for a worker that can do it. `broker` is the URL of the Redis
     that carries the pokes, None where workers just look. `url` is where the farm's server is, for
-    those who submit to it; None builds on this machine.
+    those who submit to it; None builds on this machine. `token` is what they send along.
     """
 
     url: str | None = None
+    token: str | None = field(default=None, repr=False)
     broker: str | None = None
     lease_seconds: int = 60
     failure_ttl_seconds: int = 24 * 3600
     no_worker_seconds: int = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRules:
+    """The ``[server]`` table: what `anonymous` may do, who send no token; None for the rule that
+    docs/accounts.md gives."""
+
+    anonymous: Anonymous | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +148,10 @@ class WorkerRules:
 class Settings:
     """All that a person can set. `index_url` None means the package index that pip would use.
 
-    `database` None means that the catalogue is in the store's folder, else it is the URL of a
-    PostgreSQL database. `blobs` None means the bucket that the store has already, or its own
-    folder; `keys` None the folder ``keys`` in the store's. `cache` holds what can be made again:
-    sdists, toolchains, logs of failed builds, scratch.
+    `folder` is that of the settings file. `database` None means that the catalogue is in the
+    store's folder, else it is the URL of a PostgreSQL database. `blobs` None means the bucket
+    that the store has already, or its own folder; `keys` None the folder ``keys`` in the store's.
+    `cache` holds what can be made again: sdists, toolchains, logs of failed builds, scratch.
     """
 
     store: Path
@@ -103,12 +166,33 @@ class Settings:
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     memory_classes: Mapping[str, int] = field(default_factory=dict)
     epoch: int = 0
+    salts: tuple[Salt, ...] = ()
     farm: FarmRules = FarmRules()
+    server: ServerRules = ServerRules()
+    trusts: tuple[Trust, ...] = ()
     worker: WorkerRules = WorkerRules()
+    channels: Mapping[str, ChannelRules] = field(default_factory=dict)
+    retention: RetentionRules = RetentionRules()
+    folder: Path = Path()
+
+    def channel(self, name: str) -> ChannelRules:
+        """The rules of a channel: its own, else those of ``dev/*`` for a channel of that kind."""
+        if name in self.channels:
+            return self.channels[name]
+        others = self.channels.get(_ANY_DEV, ChannelRules())
+        return others if name.startswith("dev/") else ChannelRules()
+
+    def quota(self, name: str) -> int | None:
+        """How many bytes of wheels a channel may hold; None for no limit."""
+        return self.channel(name).quota_mib * (1 << 20) or None
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
         return self.recipes.get(name, Recipe())
+
+    def salt(self, name: str, fingerprint: str) -> str:
+        """The salt of a project's builds for a target: every one that meets them, in order."""
+        return "\n".join(salt.text for salt in self.salts if salt.meets(name, fingerprint))
 
 
 def load_settings(*, file: Path | None = None, store: Path | None = None) -> Settings:
@@ -135,8 +219,16 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         },
         memory_classes=_tables(table, "recipes", _memory_class),
         epoch=_optional(table, "epoch", int, "") or 0,
+        salts=_salts(table),
         farm=_farm_rules(table),
+        server=_server_rules(table),
+        trusts=_trusts(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
+        channels=_tables(table, "channels", _channel_rules),
+        retention=_record(
+            RetentionRules(), _optional(table, "retention", dict, "") or {}, "retention"
+        ),
+        folder=folder,
     )
 
 
@@ -204,11 +296,68 @@ def _memory_class(row: Mapping[str, object], path: str) -> int:
     return int(str(value))
 
 
+def _salts(table: Mapping[str, object]) -> tuple[Salt, ...]:
+    rows = _optional(table, "salts", list, "") or []
+    return tuple(_salt(row, f"salts[{number}]") for number, row in enumerate(rows))
+
+
+def _salt(row: object, path: str) -> Salt:
+    if not isinstance(row, dict):
+        raise SettingsError("must be a table", path=path, hint="write [[salts]]")
+    _refuse_unknown(row, {"salt", "package", "fingerprint"}, path)
+    values = {key: _optional(row, key, str, path) for key in ("salt", "package", "fingerprint")}
+    if not values["salt"] or not _SALT.fullmatch(values["salt"]):
+        raise SettingsError(
+            "must be a line of 1 to 200 characters", path=f"{path}.salt", hint='as in "2026-11-28"'
+        )
+    package = canonicalize_name(values["package"]) if values["package"] else None
+    if values["fingerprint"] is not None:
+        try:
+            parse_fingerprint(values["fingerprint"])
+        except MalformedError as error:
+            place = f"{path}.fingerprint"
+            raise SettingsError(error.bare_message, path=place, hint=error.hint) from error
+    return Salt(text=values["salt"], package=package, fingerprint=values["fingerprint"])
+
+
+def _channel_rules(row: Mapping[str, object], path: str) -> ChannelRules:
+    name = path.partition(".")[2]
+    if name != _ANY_DEV:
+        try:
+            parse_channel(name)
+        except MalformedError as error:
+            raise SettingsError(error.bare_message, path=path, hint=error.hint) from error
+    return _record(ChannelRules(), row, path)
+
+
 def _farm_rules(table: Mapping[str, object]) -> FarmRules:
     rules = _record(FarmRules(), _optional(table, "farm", dict, "") or {}, "farm")
     broker = os.environ.get("WHEELFARM_BROKER") or rules.broker
     url = os.environ.get("WHEELFARM_FARM") or rules.url
-    return replace(rules, broker=broker, url=url)
+    token = os.environ.get("WHEELFARM_TOKEN") or rules.token
+    return replace(rules, broker=broker, url=url, token=token)
+
+
+def _server_rules(table: Mapping[str, object]) -> ServerRules:
+    rules = _record(ServerRules(), _optional(table, "server", dict, "") or {}, "server")
+    if rules.anonymous not in {None, *get_args(Anonymous)}:
+        hint = f"one of {', '.join(get_args(Anonymous))}"
+        raise SettingsError("is no such thing", path="server.anonymous", hint=hint)
+    return rules
+
+
+def _trusts(table: Mapping[str, object]) -> tuple[Trust, ...]:
+    rows = _optional(table, "trust", list, "") or []
+    found = []
+    for number, row in enumerate(rows):
+        try:
+            found.append(parse_trust(row))
+        except MalformedError as error:
+            place = f"trust[{number}]"
+            raise SettingsError(
+                error.bare_message, hint=error.hint, path=error.under(place).path
+            ) from error
+    return tuple(found)
 
 
 def _record(default: R, row: Mapping[str, object], path: str) -> R:

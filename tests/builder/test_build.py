@@ -63,6 +63,8 @@ def test_every_input_is_in_the_key(request_for: Request) -> None:
     request = request_for("pure", pins=())
     key = plan_inputs(request).key
     assert plan_inputs(replace(request, epoch=1)).key != key
+    assert plan_inputs(replace(request, salt="a")).key != key
+    assert "salt" not in plan_inputs(request).to_json(), "keys from before there were salts stay"
     assert plan_inputs(replace(request, recipe=Recipe(env={"A": "1"}))).key != key
     source = replace(request.sdist.source, sha256=sha256_of(b"other"))
     assert plan_inputs(replace(request, sdist=replace(request.sdist, source=source))).key != key

@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import httpx
 
+from store.gate import Gate
 from store.publish import Store
 from store.server import create_app
 
@@ -14,8 +15,8 @@ from store.server import create_app
 class Client:
     """Asks the application as a server would, one request at a time."""
 
-    def __init__(self, store: Store, root_path: str = "") -> None:
-        self.app = create_app(store)
+    def __init__(self, store: Store, root_path: str = "", gate: Gate | None = None) -> None:
+        self.app = create_app(store, gate=gate)
         self._root_path = root_path
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from store.database import Database, alembic_config, upgrade
-from store.errors import NotAStoreError
+from store.errors import NotAStoreError, StoreError
 from store.publish import Store
-from store.schema import HEAD, metadata
+from store.schema import HEAD, metadata, release_requirements, releases, widenings
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config())
 REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
@@ -53,6 +54,39 @@ def test_every_older_form_is_brought_up_to_date(empty: Database, revision: str) 
         upgrade(connection, revision)
     empty.migrate()
     assert _differences(empty) == []
+
+
+_ROWS = (
+    "INSERT INTO blobs (sha256, size) VALUES ('{blob}', 1)",
+    "INSERT INTO sources VALUES (1, '{blob}', 'a', '1', 'a.tar.gz', 'local', '/', {false})",
+    "INSERT INTO targets (fingerprint, identity) VALUES ('here', '1'), ('there', '2')",
+    "INSERT INTO files VALUES ('a.whl', '{blob}', 'a', '1', '[]', NULL, '{blob}', '{blob}', "
+    "'[]', '[]')",
+    "INSERT INTO releases VALUES (7, 'release', 'here', '{blob}', 'a.whl', 1, '{blob}', '{record}',"
+    " 'x', '2026-01-01 00:00:00', NULL)",
+    "INSERT INTO widenings VALUES (5, 7, 'there', 'abi3', '3', '2026-01-01 00:00:00')",
+)
+_PIN = {"name": "pip", "version": "1", "filename": "pip.whl", "sha256": "c" * 64}
+
+
+def test_rows_survive_and_what_was_built_with_what_is_read_from_them(empty: Database) -> None:
+    record = json.dumps({"inputs": {"build_requirements": [_PIN, _PIN]}})
+    with empty.writing() as connection:
+        upgrade(connection, "0003")
+        false = "false" if empty.in_postgresql else "0"
+        for row in _ROWS:
+            text = row.format(blob="b" * 64, record=record, false=false)
+            connection.exec_driver_sql(text)
+    empty.migrate()
+    with empty.reading() as connection:
+        used = connection.execute(release_requirements.select()).one()
+        assert tuple(used) == (7, "c" * 64, "pip", "1")
+        (release,) = connection.execute(releases.select()).mappings()
+        assert (release["id"], release["disowned"], release["filename"]) == (7, None, "a.whl")
+        (widening,) = connection.execute(widenings.select()).mappings()
+        assert (widening["id"], widening["release_id"], widening["evidence"]) == (5, 7, 3)
+    with pytest.raises(StoreError), empty.writing() as connection:
+        connection.exec_driver_sql("DELETE FROM releases")  # the widening refers to it
 
 
 def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:

@@ -23,10 +23,12 @@ from store.environment import Environment
 from store.errors import StoreError
 from store.fingerprint import fingerprint_of
 from store.guard import MAX_HEADERS, check_request
+from store.invalidate import Invalidation
 from store.pages import HTML_V1, JSON_V1
 from store.provenance import Origin
 from store.publish import Store
 from store.release import Release
+from store.selection import Selection
 from store.target import Target
 from tests.store.client import Client
 from tests.store.wheelshop import LINUX, MACOS, make_wheel, publish, read_wheel
@@ -460,3 +462,46 @@ def test_a_wheel_of_another_channel_is_no_file_of_this_one(
     publish(store, path, channel=DEV, origin=LOCAL)
     _error(client.get(f"{INDEX}/files/{path.name}"), 404, "unknown-file")
     assert client.get(f"/dev/me/{fingerprint_of(LINUX)}/files/{path.name}").status_code == 200
+
+
+def test_a_disowned_file_is_gone_and_says_so(
+    store: Store, client: Client, wheel: Release, tmp_path: Path
+) -> None:
+    place = f"{INDEX}/files/{wheel.filename}"
+    assert client.get(place).status_code == 200
+    orders = Invalidation(store.database)
+    order, _ = orders.disown(Selection(package="wheaty"), reason="bad", by="ada")
+    assert order is not None
+    pages = (place, f"{place}.metadata", f"{INDEX}/provenance/{wheel.filename}")
+    for page in pages:
+        body = _error(client.get(page), 410, "disowned")
+        assert "wheelfarm explain" in body["hint"]
+    _error(client.get(f"{INDEX}/files/other-1.0-py3-none-any.whl"), 404, "unknown-index")
+    for page in (f"{INDEX}/simple/", f"{INDEX}/simple/wheaty/", f"{INDEX}/links/"):
+        _error(client.get(page), 404, "unknown-index")
+    other = publish(store, make_wheel(tmp_path, name="corny"))
+    for page in pages:
+        _error(client.get(page), 410, "disowned")
+    _error(client.get(f"{INDEX}/simple/wheaty/"), 404, "unknown-project")
+    _error(client.get(f"{INDEX}/files/other-1.0-py3-none-any.whl"), 404, "unknown-file")
+    for page in ("simple/", "links/"):
+        assert "wheaty" not in client.get(f"{INDEX}/{page}").text
+    orders.undo("disown", order.id, by="ada")
+    assert client.get(place).status_code == 200
+    assert other.filename in client.get(f"{INDEX}/links/").text
+
+
+def test_who_was_given_a_file_is_noted_and_no_page_is(
+    store: Store, client: Client, wheel: Release
+) -> None:
+    place = f"{INDEX}/files/{wheel.filename}"
+    for page in (f"{INDEX}/links/", f"{place}.metadata", f"/dev/me/{fingerprint_of(LINUX)}/links/"):
+        client.get(page)
+    client.ask("HEAD", place)
+    client.app.state.servings.flush()
+    orders = Invalidation(store.database)
+    assert orders.look(Selection(package="wheaty")).served == ()
+    client.get(place)
+    client.app.state.servings.flush()
+    (served,) = orders.look(Selection(package="wheaty")).served
+    assert (served.fingerprint, served.filename) == (wheel.fingerprint, wheel.filename)

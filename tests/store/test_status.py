@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 from packaging.utils import canonicalize_name
 
+from store.access import Actor
+from store.audit import AuditFilter, audit_rows
 from store.channel import RELEASE, parse_channel
 from store.errors import MalformedError, PolicyError, WheelfarmError
 from store.export import export
@@ -24,7 +26,7 @@ REASON = 'stolen <key> "x"'
 
 def _say(store: Store, status: str, reason: str | None = REASON) -> None:
     said = ProjectStatus(status=status, reason=reason)  # type: ignore[arg-type]
-    store.catalogue.set_project_status(RELEASE, WHEATY, said)
+    store.catalogue.set_project_status(RELEASE, WHEATY, said, Actor(who="me@here"))
 
 
 @pytest.fixture
@@ -130,6 +132,13 @@ def test_the_command_refuses_what_is_odd(migrated: Path, words: tuple[str, ...])
     )
     assert isinstance(done.exception, WheelfarmError)
     assert done.exception.exit_status == 2
+
+
+def test_every_change_is_in_the_audit_log(store: Store) -> None:
+    _say(store, "archived")
+    [row] = audit_rows(store.database, AuditFilter(action="status"), 10)
+    assert (row.who, row.object, row.result) == ("me@here", "project wheaty", "done")
+    assert row.detail == {"channel": "release", "status": "archived", "reason": REASON}
 
 
 def test_an_active_project_is_the_default(store: Store) -> None:

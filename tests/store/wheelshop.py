@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from email import message_from_bytes
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from store.channel import RELEASE, Channel
-from store.digest import Sha256, digest_of, sha256_of, sha256_of_file
+from store.digest import JSON, Sha256, digest_of, sha256_of, sha256_of_file
 from store.fingerprint import fingerprint_of
 from store.provenance import BuildInputs, Origin, Provenance, Recipe, Source
 from store.publish import Store
@@ -131,8 +132,10 @@ def provenance_for(
     origin: Origin | None = None,
     epoch: int = 0,
     findings: tuple[Finding, ...] = (),
+    inputs: Mapping[str, Any] | None = None,
+    environment: Mapping[str, JSON] | None = None,
 ) -> Provenance:
-    """The papers of a build of `wheel`."""
+    """The papers of a build of `wheel`; `inputs` are fields of its BuildInputs."""
     sdist = Sha256(sha256_of(f"{wheel.name} {wheel.version}".encode()))
     source = Source(
         name=wheel.name,
@@ -141,7 +144,7 @@ def provenance_for(
         sha256=sdist,
         origin=origin or Origin(kind="index", location="https://index.example/simple", pinned=True),
     )
-    inputs = BuildInputs(
+    made_of = BuildInputs(
         source_name=wheel.name,
         source_version=wheel.version,
         source_sha256=sdist,
@@ -155,13 +158,14 @@ def provenance_for(
     return Provenance(
         source=source,
         fingerprint=fingerprint_of(target),
-        inputs=inputs,
+        inputs=replace(made_of, **(inputs or {})),
         built_filename=wheel.filename,
         built_sha256=wheel.sha256,
         log_sha256=sha256_of_file(log),
         log_size=log.stat().st_size,
         proof="statically-verified",
         findings=findings,
+        environment=environment or {},
     )
 
 
@@ -174,13 +178,22 @@ def publish(
     origin: Origin | None = None,
     epoch: int = 0,
     findings: tuple[Finding, ...] = (),
+    inputs: Mapping[str, Any] | None = None,
+    environment: Mapping[str, JSON] | None = None,
 ) -> Release:
     """Put the wheel at `path` into `store` with papers of its own."""
     log = path.with_suffix(".log")
     log.write_text(f"building {path.name}\n", encoding="utf-8")
     wheel = read_wheel(path)
     papers = provenance_for(
-        wheel, log, target=target, origin=origin, epoch=epoch, findings=findings
+        wheel,
+        log,
+        target=target,
+        origin=origin,
+        epoch=epoch,
+        findings=findings,
+        inputs=inputs,
+        environment=environment,
     )
     return store.put(wheel, provenance=papers, channel=channel, target=target, log=log)
 

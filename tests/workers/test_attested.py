@@ -206,7 +206,7 @@ def test_who_trusts_nobody_is_told_so(fetched: Fetched) -> None:
 def test_a_rotated_key_still_proves_what_people_hold(fetched: Fetched, tmp_path: Path) -> None:
     ring = KeyRing(folder=tmp_path / "keys")
     shutil.copytree(fetched.store / "keys", ring.folder)
-    more = {"WHEELFARM_KEYS": str(ring.folder)}
+    more = {"WHEELFARM_KEYS": str(ring.folder), "WHEELFARM_STORE": str(fetched.store)}
     [old] = ring.public().keys
     done = wheelfarm(tmp_path, "key", "rotate", **more)
     assert done.stdout.strip() == ring.public().keys[-1].keyid != old.keyid

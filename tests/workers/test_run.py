@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
+import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from store.channel import parse_channel
+from store.digest import sha256_of_file
 from store.publish import Store
 from workers.sources import LOCAL
 
@@ -305,3 +312,51 @@ def test_a_store_that_cannot_be_one_is_said_before_anything_is_built(
 def _no_settings_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def index_of(folder: Path, *sdists: Path) -> Iterator[str]:
+    """A package index that has these sdists and nothing else."""
+    for sdist in sdists:
+        page = folder / sdist.name.partition("-")[0] / "index.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(
+            f'<a href="../{sdist.name}#sha256={sha256_of_file(sdist)}">{sdist.name}</a>'
+        )
+        shutil.copy(sdist, folder)
+    serve = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def sdist_that_asks_for(folder: Path, name: str, other: str) -> Path:
+    path = folder / f"{name}-1.0.tar.gz"
+    members = {
+        "pyproject.toml": f'[build-system]\nrequires = ["{other}"]\nbuild-backend = "{other}"\n',
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+    }
+    with tarfile.open(path, "w:gz") as tar:
+        for member, text in members.items():
+            info = tarfile.TarInfo(f"{name}-1.0/{member}")
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return path
+
+
+@pytest.mark.parametrize("names", [("ping", "pong"), ("ping", "ping")], ids=["two", "itself"])
+def test_a_loop_of_build_requirements_ends_in_a_sentence(
+    farm: Farm, names: tuple[str, str], tmp_path: Path
+) -> None:
+    one, other = names
+    circle = {one: other, other: one}
+    sdists = [sdist_that_asks_for(tmp_path, name, asked) for name, asked in circle.items()]
+    with index_of(tmp_path / "index", *sdists) as url:
+        code, outcomes = farm.build(*(f"{name}==1.0" for name in circle), "--index-url", url)
+    assert code == 1
+    assert {outcome["code"] for outcome in outcomes} == {"policy"}
+    for outcome in outcomes:
+        assert outcome["message"].startswith("a build requirement has no wheel")
+        assert circle[outcome["package"]] in outcome["first_error"]
+    assert farm.left_over() == []

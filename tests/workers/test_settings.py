@@ -5,7 +5,7 @@ import pytest
 
 from store.provenance import Recipe
 from workers.errors import SettingsError
-from workers.settings import NamedTarget, load_settings
+from workers.settings import ChannelRules, NamedTarget, RetentionRules, load_settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -91,6 +91,43 @@ def test_targets_and_recipes_are_read_whole(tmp_path: Path) -> None:
     assert settings.recipe("other") == Recipe()
 
 
+def test_a_salt_is_for_a_package_and_a_target_and_several_add_up() -> None:
+    place = "cp313-manylinux_2_36_x86_64-7f3c9a12be04"
+    Path("wheelfarm.toml").write_text(
+        f"""
+        [[salts]]
+        package = "Num_Py"
+        salt = "one"
+        [[salts]]
+        fingerprint = "{place}"
+        salt = "two"
+        """
+    )
+    settings = load_settings()
+    assert settings.salt("num-py", place) == "one\ntwo"
+    assert settings.salt("num-py", "other") == "one"
+    assert settings.salt("scipy", place) == "two"
+    assert settings.salt("scipy", "other") == ""
+
+
+def test_a_channel_has_its_own_rules_or_those_of_its_kind() -> None:
+    Path("wheelfarm.toml").write_text(
+        """
+        [channels."dev/*"]
+        keep-days = 30
+        quota-mib = 1
+        [channels."dev/me"]
+        keep-versions = 2
+        """
+    )
+    settings = load_settings()
+    assert settings.channel("dev/me") == ChannelRules(keep_versions=2)
+    assert settings.channel("dev/you").keep_days == 30
+    assert settings.channel("release") == ChannelRules()
+    quotas = [settings.quota(name) for name in ("dev/me", "dev/you", "release")]
+    assert quotas == [None, 1 << 20, None]
+
+
 def test_the_environment_beats_the_files_index(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("wheelfarm.toml").write_text('index-url = "https://file.example/"')
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip.example/")
@@ -110,6 +147,17 @@ def test_the_environment_beats_the_files_index(monkeypatch: pytest.MonkeyPatch) 
         ("[recipes.x]\nenv = { A = 1 }", "recipes.x.env: must be a table of strings"),
         ("[recipes.x]\nbuild-constraints = 'a'", "recipes.x.build-constraints: must be a list"),
         ("[recipes.x]\ntimeout-seconds = -1", "recipes.x.timeout-seconds: must be a positive"),
+        ("salts = 1", "salts: must be of type list"),
+        ("salts = [1]", "salts[0]: must be a table"),
+        ("[[salts]]\npackage = 'x'", "salts[0].salt: must be a line"),
+        ("[[salts]]\nsalt = ''", "salts[0].salt: must be a line"),
+        ('[[salts]]\nsalt = "a\\nb"', "salts[0].salt: must be a line"),
+        ("[[salts]]\nsalt = 'x'\nfingerprint = 'cp313'", "salts[0].fingerprint: not a finger"),
+        ("[[salts]]\nsalt = 'x'\ntarget = 'mac'", "salts[0].target: unknown key"),
+        ("[channels.mine]\nkeep-days = 1", "channels.mine: not a channel"),
+        ("[channels.release]\nkeep-days = 0", "channels.release.keep-days: must be a positive"),
+        ("[channels.release]\nkeep = 'all'", "channels.release.keep: unknown key"),
+        ("[retention]\nlocks = 'x'", "retention.locks: must be a list"),
         ("[[[", "is not valid TOML"),
     ],
 )
@@ -136,10 +184,15 @@ def test_every_key_is_documented() -> None:
         "accel-prefix",
         "index-url",
         "epoch",
+        "salts",
+        "salt",
+        "package",
+        "fingerprint",
         "spec",
         "python",
         "headers",
         "sdk",
     ]
-    keys += [each.name.replace("_", "-") for each in fields(Recipe)]
+    for record in (Recipe, ChannelRules, RetentionRules):
+        keys += [each.name.replace("_", "-") for each in fields(record)]
     assert [key for key in keys if f"`{key}`" not in text] == []

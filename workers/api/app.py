@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -21,13 +22,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
 from store.delivery import Delivery
 from store.errors import MalformedError, WheelfarmError
+from store.gate import Gate, challenge, gated_route
 from store.keyring import KeyRing
 from store.server import create_app
-from workers.api.access import admit_caller
+from workers.api.access import ROOT
 from workers.api.bodies import BoundedBody
 from workers.api.metrics import metrics_text
 from workers.api.routes import router
@@ -36,19 +38,33 @@ from workers.api.streams import LOOK_SECONDS
 from workers.farm import listing
 from workers.farm.desk import FarmDesk
 
+if TYPE_CHECKING:
+    from workers.api.oidc import Minter
+
 _LOG: Final = logging.getLogger("wheelfarm.serve")
+_MOST_MINTING: Final = 4
 _CODES: Final = {404: "not-found", 405: "method-not-allowed"}
 
 
-def create_server(desk: FarmDesk, delivery: Delivery, keys: KeyRing | None = None) -> Starlette:
-    """The store's pages, the farm's API under ``/api`` and ``/metrics``, in one application."""
-    app = create_app(desk.farm.store, delivery, keys)
-    app.router.routes[:0] = [Route("/metrics", _metrics), Mount("/api", create_api(desk))]
+def create_server(
+    desk: FarmDesk,
+    delivery: Delivery,
+    gate: Gate,
+    minter: Minter | None = None,
+    keys: KeyRing | None = None,
+) -> Starlette:
+    """The store's pages, the farm's API under ``/api`` and ``/metrics``, in one application.
+
+    `minter` gives tokens to the jobs of CI systems, where the settings trust any.
+    """
+    app = create_app(desk.farm.store, delivery, gate, keys)
+    api = Mount(ROOT, create_api(desk, gate, minter))
+    app.router.routes[:0] = [gated_route("/metrics", _metrics), api]
     app.state.desk = desk
     return app
 
 
-def create_api(desk: FarmDesk) -> FastAPI:
+def create_api(desk: FarmDesk, gate: Gate, minter: Minter | None) -> FastAPI:
     """The API alone."""
     api = FastAPI(
         title="wheelfarm",
@@ -64,12 +80,14 @@ def create_api(desk: FarmDesk) -> FastAPI:
         api.add_exception_handler(kind, answer)
     api.include_router(router)
     api.state.desk = desk
+    api.state.gate = gate
+    api.state.minter = minter
+    api.state.minting = CapacityLimiter(_MOST_MINTING)
     api.state.shared = Shared(LOOK_SECONDS)
     return api
 
 
 def _metrics(request: Request) -> Response:
-    admit_caller(request)
     desk = request.app.state.desk
     assert isinstance(desk, FarmDesk)
     jobs = listing.counts_by_state(desk.farm.store.database)
@@ -83,7 +101,7 @@ def _answer_error(_request: Request, error: Exception) -> Response:
         # Its words name folders of this machine: they are for the log.
         _LOG.error("%s: %s", error.code, error.message)
         return _trouble(error.code)
-    return JSONResponse(error.to_json(), error.http_status)
+    return JSONResponse(error.to_json(), error.http_status, headers=challenge(error))
 
 
 def _answer_malformed(request: Request, error: Exception) -> Response:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Annotated, Any, Final
 
+from anyio import to_thread
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi.security import HTTPBasic, HTTPBearer
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, StreamingResponse
 
 from store.digest import Sha256
 from store.errors import NotFoundError
-from workers.api.access import admit_caller
+from store.gate import caller_of
+from workers.api.access import GatedRoute, check_call
 from workers.api.shared import Shared
 from workers.api.streams import (
     SubmissionStream,
@@ -22,8 +26,9 @@ from workers.api.streams import (
     until_trouble,
 )
 from workers.api.uploads import receive_sdist
+from workers.errors import UntrustedError
 from workers.farm import answers
-from workers.farm.calls import SaidCall
+from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
 from workers.farm.desk import FarmDesk
 from workers.farm.listing import Filter
 from workers.farm.planning import has_blob
@@ -41,7 +46,12 @@ _ERRORS_IN_JSON: Final[dict[int | str, dict[str, Any]]] = {
     for status, error in _ERRORS.items()
 }
 
-router: Final = APIRouter(dependencies=[Depends(admit_caller)], responses=_ERRORS)
+# For the document alone, which says how a token is sent; the gate reads it itself.
+_SENT: Final = (HTTPBasic(auto_error=False), HTTPBearer(auto_error=False))
+
+router: Final = APIRouter(
+    route_class=GatedRoute, dependencies=[Depends(each) for each in _SENT], responses=_ERRORS
+)
 
 SubmissionId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 JobId = Annotated[int, Path(ge=1, lt=1 << 53)]
@@ -54,7 +64,7 @@ LastEvent = Annotated[str | None, Header(alias="Last-Event-ID", max_length=40)]
 def _desk(request: Request) -> FarmDesk:
     desk = request.app.state.desk
     assert isinstance(desk, FarmDesk)
-    return desk
+    return desk.acting_for(caller_of(request).actor)
 
 
 def _shared(request: Request) -> Shared:
@@ -103,8 +113,9 @@ def has_sdist(sha256: Digest, filename: Filename, desk: AtDesk) -> None:
 
 
 @router.post("/submissions", status_code=201)
-def submit(call: SaidCall, desk: AtDesk) -> answers.Submitted:
+def submit(call: SaidCall, request: Request, desk: AtDesk) -> answers.Submitted:
     """Submit builds. They are planned at once, and built as workers have time."""
+    check_call(request, call)
     return desk.submit(call)
 
 
@@ -114,6 +125,7 @@ async def plan(call: SaidCall, request: Request, desk: AtDesk) -> answers.Plan:
 
     Nothing is changed, but the farm fetches the sdists that it does not know yet.
     """
+    check_call(request, call)
     found: list[answers.Forecast] = []
     parts = desk.plan(call)
     while (some := await run_in_threadpool(next, parts, None)) is not None:
@@ -169,6 +181,7 @@ def cancel_submission(submission_id: SubmissionId, desk: AtDesk) -> answers.Canc
 
 @router.get("/jobs")
 def jobs(  # noqa: PLR0917  # the framework hands every parameter over by name
+    request: Request,
     desk: AtDesk,
     state: Annotated[list[State] | None, Query(max_length=5)] = None,
     label: Annotated[str | None, Query(max_length=300)] = None,
@@ -176,19 +189,30 @@ def jobs(  # noqa: PLR0917  # the framework hands every parameter over by name
     queue: Annotated[str | None, Query(max_length=250)] = None,
     before: Annotated[int | None, Query(ge=1, lt=1 << 53)] = None,
 ) -> answers.Jobs:
-    """The newest jobs that fit; `label` is ``NAME`` or ``NAME==VERSION``."""
+    """The newest jobs that fit, of the caller's channels.
+
+    `label` is ``NAME`` or ``NAME==VERSION``.
+    """
     chosen = Filter(
-        states=tuple(state or ()), label=label, submitter=submitter, queue=queue, before=before
+        channels=caller_of(request).grant.channels,
+        states=tuple(state or ()),
+        label=label,
+        submitter=submitter,
+        queue=queue,
+        before=before,
     )
     return desk.jobs(chosen)
 
 
 @router.post("/jobs/retry")
 def retry_all(
-    label: Annotated[str, Query(min_length=1, max_length=300)], desk: AtDesk
+    label: Annotated[str, Query(min_length=1, max_length=300)], request: Request, desk: AtDesk
 ) -> answers.Retried:
-    """Try again whatever of ``NAME`` or ``NAME==VERSION`` failed, and forget that it did."""
-    return desk.retry_all(label)
+    """Try again whatever of ``NAME`` or ``NAME==VERSION`` failed, and forget that it did.
+
+    Only in the caller's channels.
+    """
+    return desk.retry_all(label, caller_of(request).grant.channels)
 
 
 @router.get("/jobs/{job_id}")
@@ -270,7 +294,62 @@ def readmit(worker_id: WorkerId, desk: AtDesk) -> answers.Workers:
     return desk.readmit(worker_id)
 
 
+@router.post("/oidc/mint")
+async def mint(identity: answers.Identity, request: Request) -> answers.Minted:
+    """A short-lived token for the job of a CI system that the server's settings trust.
+
+    `token` is the identity token (OpenID Connect) that the CI system gave the job.
+    """
+    minter = request.app.state.minter
+    if minter is None:
+        raise UntrustedError(
+            "this farm trusts no CI system", hint="[[trust]] in the server's wheelfarm.toml"
+        )
+    address = caller_of(request).actor.address
+    mint_one = partial(minter.mint, identity.token, address)
+    # A few at a time: an issuer that is slow to answer must not take every thread.
+    account, token = await to_thread.run_sync(mint_one, limiter=request.app.state.minting)
+    return answers.Minted(
+        token=token.text,
+        expires_at=account.expires_at,
+        scopes=sorted(account.grant.scopes),
+        channels=list(account.grant.channels),
+    )
+
+
 @router.get("/queues")
 def queues(desk: AtDesk) -> answers.Queues:
     """Depth, age and takers of every queue: what an autoscaler wants to know."""
     return desk.queues()
+
+
+@router.post("/yank")
+def yank(call: SaidStrike, desk: AtDesk) -> answers.Strike:
+    """Yank releases (PEP 592): only who pins them gets them still. `dry_run` only looks."""
+    return desk.strike("yank", call)
+
+
+@router.post("/disown")
+def disown(call: SaidStrike, desk: AtDesk) -> answers.Strike:
+    """Take releases back with all that was built with them: every index, page, file and plan is
+    without them from then on. `dry_run` says what that would reach, and changes nothing.
+    """
+    return desk.strike("disown", call)
+
+
+@router.post("/yank/undo")
+def undo_yank(call: SaidUndo, desk: AtDesk) -> answers.Lifted:
+    """Undo a yank by the number of its order, or as far as a selection goes."""
+    return desk.undo("yank", call)
+
+
+@router.post("/disown/undo")
+def undo_disown(call: SaidUndo, desk: AtDesk) -> answers.Lifted:
+    """Undo a disowning by the number of its order, or as far as a selection goes."""
+    return desk.undo("disown", call)
+
+
+@router.get("/invalidations")
+def invalidations(desk: AtDesk) -> answers.Orders:
+    """The newest hundred yanks and disownings, undone ones also."""
+    return desk.orders()

@@ -14,23 +14,31 @@ from workers.errors import SystemTroubleError
 
 COMMANDS: Final = {
     "attach": "Follow a submission to a farm again.",
+    "audit": "List who changed what in a store and its farm.",
     "build": "Build sdists into verified wheels for one or more targets.",
     "cancel": "Cancel a submission or a job of a farm.",
+    "disown": "Take releases back, with all that was built with them.",
     "explain": "Say where a wheel comes from, what was found in it, and whom it serves.",
     "export": "Write one fingerprint's wheels to a folder for --find-links or nginx.",
     "fingerprint": "Measure an interpreter and print its fingerprint; compare two.",
+    "fsck": "Read every blob and row of the store, and mend what can be mended.",
+    "gc": "Drop what nothing keeps, free what nothing names.",
     "index-url": "Print the index URL for the environment of an interpreter.",
     "jobs": "List the jobs of a farm.",
     "key": "Make, list, replace and hand out the keys that the store signs with.",
     "lock": "Pin one fingerprint's wheels for pip and uv: pylock.toml and hashed requirements.",
     "log": "Print the log of a job, or follow it.",
+    "pin": "Keep wheels from the garbage collection; list the pins.",
     "retry": "Try failed or cancelled jobs again.",
     "serve": "Serve the store to installers, and the farm to its clients.",
     "status": "Say of a whole project that it is archived, deprecated or quarantined.",
+    "token": "Make, list and revoke the tokens of a server's users.",
+    "unpin": "Leave pinned wheels to the rules of their channel again.",
     "verify": "Hold a wheel's tags against its bytes.",
     "why": "Say why a job is not running.",
     "worker": "Take the jobs of a farm that this machine can do.",
     "workers": "List the workers of a farm, drain or readmit one.",
+    "yank": "Hide releases from installers that do not pin them.",
 }
 """Command name -> its one-line help. Its code is `workers/cli/NAME.py`, as `command`."""
 

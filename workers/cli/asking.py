@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +16,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from store.access import Actor
 from store.errors import UsageError
 from workers.cli.broker import celery_app, pokes
 from workers.settings import Settings, load_settings
@@ -64,19 +68,28 @@ def desk(farm_url: str | None, settings_file: Path | None, store: Path | None) -
     Raises NotAStoreError when there is no local store.
     """
     settings = load_settings(file=settings_file, store=store)
-    url = None if store else settings.farm.url
-    if farm_url or url:
-        yield remote_desk(farm_url or str(url))
+    url = farm_url or (None if store else settings.farm.url)
+    if url:
+        yield remote_desk(url, settings)
         return
     with _local(settings) as local:
         yield local
 
 
-def remote_desk(url: str) -> RemoteDesk:
+def remote_desk(url: str, settings: Settings) -> RemoteDesk:
     """The desk of the server at `url`; every wait for it is told on standard error."""
     from workers.farm.remote import RemoteDesk  # noqa: PLC0415
 
-    return RemoteDesk(url, lambda line: click.echo(line, err=True))
+    return RemoteDesk(url, settings.farm.token, lambda line: click.echo(line, err=True))
+
+
+def submitter() -> str:
+    """Who asks, for fair shares, the audit log and people: USER@HOST."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:200]
 
 
 @contextmanager
@@ -88,7 +101,7 @@ def _local(settings: Settings) -> Iterator[Desk]:
         closing(store_of(settings, create=False)) as store,
         pokes(celery_app(settings)) as poker,
     ):
-        yield FarmDesk(farm_over(store, settings, poker))
+        yield FarmDesk(farm_over(store, settings, poker), Actor(who=submitter()))
 
 
 def job_number(word: str) -> int:

@@ -36,7 +36,7 @@ def command(
         raise UsageError("which farm?", hint="--farm URL, farm.url or $WHEELFARM_FARM names it")
     if not is_submission(submission):
         raise UsageError(f"not the id of a submission: {submission[:80]!r}")
-    outcomes = follow(remote_desk(url), submission, as_json=as_json)
+    outcomes = follow(remote_desk(url, settings), submission, as_json=as_json)
     if outcomes is None:
         return 130
     ResultFiles(junit=junit, summary=summary).write(outcomes)

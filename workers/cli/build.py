@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
-import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import click
 
 from store.channel import parse_channel
 from store.errors import UsageError
+from workers.cli.asking import remote_desk, submitter
 from workers.cli.following import quietly, visibly
 from workers.cli.options import jobs_option
 from workers.cli.result_files import ResultFiles, result_options
@@ -129,7 +127,8 @@ def command(
         from workers.cli.on_farm import build_on_farm  # noqa: PLC0415
 
         aimed = dataclasses.replace(call, targets=_aims(names, settings))
-        return build_on_farm(server, aimed, results, dry_run=dry_run, as_json=as_json)
+        desk = remote_desk(server, settings)
+        return build_on_farm(desk, aimed, results, dry_run=dry_run, as_json=as_json)
     resolved = tuple(resolve_target(word, settings) for word in names)
     aims = tuple(WantedTarget(name=each.name, target=each.target) for each in resolved)
     aimed = dataclasses.replace(call, targets=aims)
@@ -140,15 +139,6 @@ def command(
     outcomes = _here(aimed, resolved, settings, jobs, as_json=as_json)
     results.write(outcomes)
     return exit_status(outcomes)
-
-
-def submitter() -> str:
-    """Who asks, for fair shares and for people: USER@HOST."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"[:200]
 
 
 def _with_index(settings: Settings, index_url: str, server: str | None) -> Settings:

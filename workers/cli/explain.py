@@ -85,6 +85,9 @@ def _publication_lines(publication: Publication) -> Iterator[str]:
     yield f"  proof       {release.proof}"
     if release.yanked is not None:
         yield f"  yanked      {release.yanked or 'no reason given'}"
+    if publication.disowned is not None:
+        order = publication.disowned
+        yield f"  disowned    {order.at:%Y-%m-%d %H:%M:%S} UTC by {order.by}: {order.reason}"
     yield from _origin_lines(record)
     yield from _input_lines(_table(record, "inputs"))
     yield f"  log         {_table(record, 'log').get('sha256')}"

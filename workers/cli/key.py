@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import click
 
+from store.access import Actor
+from store.audit import Deed, audited
 from store.errors import NoSigningKeyError
 from store.keyring import PublicKeys, public_pem, store_id_of
 from store.release import timestamp
 from store.signature import TrustedKey
+from workers.cli.asking import submitter
 from workers.cli.options import key_ring, open_store
 
 _STORE = click.option(
@@ -30,9 +34,9 @@ def command() -> None:
 @_STORE
 def create(folder: Path | None) -> None:
     """Make the first key, and print its id."""
-    store = open_store(folder)
-    store.close()
-    click.echo(key_ring(folder).create(store_id_of(store.root)).keyid)
+    with closing(open_store(folder)) as store, audited(store.database, _deed("key-create")):
+        key = key_ring(folder).create(store_id_of(store.root))
+    click.echo(key.keyid)
 
 
 @command.command(name="list")
@@ -59,7 +63,10 @@ def rotate(folder: Path | None, *, distrust: bool) -> None:
     The private half of the old one is removed. Its public half is kept with its end, so that
     statements that people hold can still be proved.
     """
-    click.echo(key_ring(folder).rotate(distrust=distrust).keyid)
+    deed = _deed("key-rotate", distrust=distrust)
+    with closing(open_store(folder)) as store, audited(store.database, deed):
+        key = key_ring(folder).rotate(distrust=distrust)
+    click.echo(key.keyid)
 
 
 @command.command()
@@ -76,6 +83,10 @@ def export(keyid: str | None, folder: Path | None, *, pem: bool) -> None:
         click.echo(public_pem(chosen[-1]), nl=False)
         return
     click.echo(json.dumps(PublicKeys(store=held.store, keys=tuple(chosen)).to_json(), indent=1))
+
+
+def _deed(action: str, **detail: bool) -> Deed:
+    return Deed(actor=Actor(who=submitter()), action=action, object="signing key", detail=detail)
 
 
 def _period(key: TrustedKey) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from workers.cli.asking import remote_desk
 from workers.cli.following import quietly, visibly
 from workers.cli.plans import show_plan
 from workers.cli.result_files import ResultFiles
@@ -17,10 +16,9 @@ from workers.plan import Call
 
 
 def build_on_farm(
-    server: str, call: Call, results: ResultFiles, *, dry_run: bool, as_json: bool
+    desk: RemoteDesk, call: Call, results: ResultFiles, *, dry_run: bool, as_json: bool
 ) -> int:
     """Submit `call` and follow it; the exit status is that of the same build here."""
-    desk = remote_desk(server)
     words = put_into_words(desk, call)
     if dry_run:
         return show_plan(desk.plan(words).items, as_json=as_json)

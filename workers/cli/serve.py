@@ -6,24 +6,30 @@ import logging
 import socket
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import uvicorn
 from starlette.applications import Starlette
 
+from store.access import Actor, is_loopback
+from store.accounts import Accounts
 from store.delivery import Delivery
 from store.errors import UsageError
-from store.keyring import KeyRing
+from store.gate import Gate
 from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
 from workers.cli.broker import celery_app, pokes
-from workers.cli.options import key_ring
+from workers.cli.options import keys_of
 from workers.errors import SettingsError
 from workers.farm.farm import Farm, farm_over, store_of
 from workers.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from workers.api.oidc import Minter
+
+_LOG: Final = logging.getLogger("wheelfarm.serve")
 _BACKLOG: Final = 512
 _MOST_REQUESTS: Final = 800
 """At a time; a client that follows a submission counts for as long as it does."""
@@ -55,23 +61,28 @@ def command(folder: Path | None, host: str, port: int, root_path: str, *, no_far
     Each channel and fingerprint is an index: /release/FINGERPRINT/simple/. The farm's API is
     under /api/, for `wheelfarm build --farm URL` and other clients; its form is in
     /api/openapi.json. A store that does not exist yet is made, unless --no-farm is given.
+
+    On this machine alone, everybody may do everything until there is a token; on another address
+    whoever has no token may read. See `wheelfarm token`, and docs/accounts.md.
     """
     settings = load_settings(store=folder)
     with closing(store_of(settings, create=not no_farm)) as store:
         delivery = delivery_of(store, settings)
+        gate = gate_of(store, settings, host)
         listener = _listen(host, port)
         click.echo(_url(host, listener.getsockname()[1]))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         if no_farm:
-            _run(create_app(store, delivery, key_ring(folder)), listener, root_path)
+            _run(create_app(store, delivery, gate, keys_of(settings)), listener, root_path)
             return
+        _say_who_may(gate)
         with pokes(celery_app(settings)) as poker:
             farm = farm_over(store, settings, poker)
-            _run_farm(farm, delivery, key_ring(folder), listener, root_path)
+            _run_farm(farm, delivery, gate, listener, root_path)
 
 
 def _run_farm(
-    farm: Farm, delivery: Delivery, keys: KeyRing, listener: socket.socket, root_path: str
+    farm: Farm, delivery: Delivery, gate: Gate, listener: socket.socket, root_path: str
 ) -> None:
     """Serve the store and the farm's API, and plan what is submitted."""
     # Imported here: who serves files only starts without the API.
@@ -82,9 +93,47 @@ def _run_farm(
     planning = Planning(farm)
     planning.start()
     try:
-        _run(create_server(FarmDesk(farm, planning.nudge), delivery, keys), listener, root_path)
+        desk = FarmDesk(farm, Actor(who="server"), planning.nudge)
+        app = create_server(desk, delivery, gate, _minter(farm), keys_of(farm.settings))
+        _run(app, listener, root_path)
     finally:
         planning.stop()
+
+
+def gate_of(store: Store, settings: Settings, host: str) -> Gate:
+    """Who may do what with a server that listens on `host`."""
+    return Gate(
+        accounts=Accounts(store.database),
+        anonymous=settings.server.anonymous,
+        loopback=is_loopback(host),
+        trusts=bool(settings.trusts),
+    )
+
+
+def _say_who_may(gate: Gate) -> None:
+    """Say in the log when nobody can have anything built: it is easily overlooked."""
+    if gate.anonymous == "all":
+        _LOG.warning("[server] anonymous is all: whoever reaches this server may do everything")
+    elif gate.trusts or gate.accounts.in_use():
+        return
+    elif not gate.loopback or gate.anonymous is not None:
+        _LOG.warning(
+            "there is no token yet, so nobody can submit or upload: `wheelfarm token create NAME "
+            "--scope submit --channel '*'` makes one"
+        )
+
+
+def _minter(farm: Farm) -> Minter | None:
+    if not farm.settings.trusts:
+        return None
+    try:
+        from workers.api.oidc import Minter  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the settings have [[trust]] tables, and {error.name} is not installed",
+            hint="pip install 'wheelfarm[oidc]'",
+        ) from error
+    return Minter(farm.store.database, farm.settings.trusts)
 
 
 def _run(app: Starlette, listener: socket.socket, root_path: str) -> None:

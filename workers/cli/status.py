@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 from packaging.utils import InvalidName, NormalizedName, canonicalize_name
 
+from store.access import Actor
 from store.channel import RELEASE, parse_channel
 from store.errors import UsageError
 from store.status import STATUSES, ProjectStatus, Status
+from workers.cli.asking import submitter
 from workers.cli.options import open_store
 from workers.text import printable
 
@@ -48,7 +50,7 @@ def command(
     with closing(open_store(folder)) as store:
         if status is not None:
             new = ProjectStatus(status=status, reason=reason)
-            store.catalogue.set_project_status(place, name, new)
+            store.catalogue.set_project_status(place, name, new, Actor(who=submitter()))
         found = store.catalogue.project_status(place, name)
     if as_json:
         said = {"status": found.status, "reason": found.reason}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workers.farm.jobs import JobRow
 from workers.farm.states import State
@@ -219,6 +219,117 @@ class Queues(_Answer):
 
     queues: list[Queue]
     unplanned: int
+
+
+class Identity(BaseModel):
+    """An identity token (a JWT) that a CI system gave one of its jobs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    token: Annotated[str, Field(min_length=1, max_length=16_384)]
+
+
+class Minted(_Answer):
+    """A token for a job, what it gives in which channels, and until when."""
+
+    token: str
+    expires_at: datetime
+    scopes: list[str]
+    channels: list[str]
+
+
+class Struck(_Answer):
+    """A release that an order reaches; `because` is the file that it was built with, null for one
+    that was meant itself."""
+
+    channel: str
+    fingerprint: str
+    filename: str
+    sha256: str
+    name: str
+    version: str
+    build_key: str
+    yanked: str | None
+    because: str | None
+
+
+class Widened(_Answer):
+    """A second fingerprint that a file serves, and by what reason."""
+
+    channel: str
+    filename: str
+    fingerprint: str
+    reason: str
+
+
+class ServedTo(_Answer):
+    """A fingerprint whose clients were given a file, from one day to another (UTC)."""
+
+    channel: str
+    fingerprint: str
+    filename: str
+    first_on: str
+    last_on: str
+
+
+class Cleaning(_Answer):
+    """A command for a client's machine, and what it drops there."""
+
+    command: str
+    drops: str
+
+
+class Radius(_Answer):
+    """All that hangs on the releases that are meant.
+
+    `totals` are the lengths of the lists, which are cut after 10,000. `same_bytes` are releases of
+    the same files that the order does not reach.
+    """
+
+    totals: dict[str, int]
+    selected: list[Struck]
+    made_with: list[Struck]
+    widened: list[Widened]
+    same_bytes: list[Struck]
+    served: list[ServedTo]
+    channels: list[str]
+    fingerprints: list[str]
+    cleaning: list[Cleaning]
+
+
+class Order(_Answer):
+    """A yank or a disowning: what was meant, why, by whom, when; and its undoing."""
+
+    id: int
+    verb: Literal["yank", "disown"]
+    selection: dict[str, Any]
+    reason: str
+    by: str
+    at: datetime
+    undone_at: datetime | None
+    undone_by: str | None
+
+
+class Strike(_Answer):
+    """What an order reached, or would; `order` is null for a dry run, and where nothing is."""
+
+    order: Order | None
+    radius: Radius
+
+
+class Lifted(_Answer):
+    """What an undoing brought back. `replaced` stay away, since a newer release has their build;
+    `held` stay by another order."""
+
+    restored: list[Struck]
+    replaced: list[Struck]
+    held: list[Struck]
+
+
+class Orders(_Answer):
+    """The newest orders."""
+
+    orders: list[Order]
 
 
 class Forecast(_Answer):

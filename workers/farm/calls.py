@@ -16,13 +16,15 @@ from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from builder.sdist import sdist_name
-from store.channel import parse_channel
+from store.channel import RELEASE, Channel, parse_channel
 from store.digest import JSON, Sha256
 from store.errors import MalformedError, WheelfarmError
+from store.selection import Selection, parse_selection
 from store.target import Target, identity_of, target_from_identity
 from workers.markers import applies
 from workers.plan import Call, WantedTarget
 from workers.requirements import Wanted, WantedFile, WantedRelease
+from workers.sources import LOCAL, UNPINNED
 
 MOST_THINGS: Final = 10_000
 MOST_TARGETS: Final = 64
@@ -86,6 +88,56 @@ class SaidCall(_Said):
     priority: StrictInt = Field(default=0, ge=-1_000, le=1_000)
 
 
+class SaidSelection(_Said):
+    """Which releases are meant: every condition that is given must hold.
+
+    `store.selection.Selection` says what each means; one of them at least must be more than a
+    place (`channel`, `fingerprint`).
+    """
+
+    channel: Annotated[str, Field(max_length=80)] | None = None
+    fingerprint: Annotated[str, Field(max_length=200)] | None = None
+    file: Line | None = None
+    package: Line | None = None
+    build_key: Line | None = None
+    requirement: Line | None = None
+    worker: Line | None = None
+    toolchain: Line | None = None
+    interpreter: Line | None = None
+    linked: StrictBool = False
+    sdist: Line | None = None
+    fields_: dict[Annotated[str, Field(max_length=200)], Line] = Field(
+        default_factory=dict, max_length=20, alias="fields"
+    )
+
+    def selection(self) -> Selection:
+        """The selection that is said. Raises MalformedError for none, and for what is none."""
+        told = self.model_dump(by_alias=True, exclude_defaults=True)
+        return parse_selection({name: value for name, value in told.items() if value is not None})
+
+
+class SaidStrike(_Said):
+    """A yank or a disowning. `dry_run` says what it would reach, and changes nothing.
+
+    `deep`: also whatever was built with the releases that are meant; null is yes for a disowning
+    and no for a yank. `reason` is needed unless it is a dry run.
+    """
+
+    selection: SaidSelection
+    by: Annotated[Line, Field(max_length=200)]
+    reason: Line | None = None
+    deep: StrictBool | None = None
+    dry_run: StrictBool = False
+
+
+class SaidUndo(_Said):
+    """What is to be undone: an order by its number, or the orders on what a selection means."""
+
+    by: Annotated[Line, Field(max_length=200)]
+    order: Annotated[StrictInt, Field(ge=1, lt=1 << 31)] | None = None
+    selection: SaidSelection | None = None
+
+
 def said(kept: Mapping[str, Any]) -> SaidCall:
     """The call that was kept as JSON. Raises MalformedError."""
     try:
@@ -139,6 +191,20 @@ def say_call(call: Call, digest_of_file: Callable[[WantedFile], Sha256]) -> Said
 def uploads(call: SaidCall) -> list[SaidUpload]:
     """The things of `call` that must have been uploaded."""
     return [one for one in call.wanted if isinstance(one, SaidUpload)]
+
+
+def channels_of(call: SaidCall) -> frozenset[Channel]:
+    """The channels that what is built would go to. Raises MalformedError for no channel."""
+    if call.channel:
+        return frozenset({parse_channel(call.channel)})
+    return frozenset(map(_own_channel, call.wanted))
+
+
+def _own_channel(one: SaidRelease | SaidUpload) -> Channel:
+    """Where a thing goes when nobody says otherwise; see `workers.sources.channel_for`."""
+    if isinstance(one, SaidUpload):
+        return LOCAL
+    return RELEASE if one.hashes else UNPINNED
 
 
 def kept(call: SaidCall) -> dict[str, JSON]:

@@ -10,18 +10,30 @@ import re
 import time
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
-from store.digest import Sha256
+from store.access import EVERY_CHANNEL, Actor, ChannelPattern
+from store.audit import Deed, audited
+from store.digest import JSON, Sha256
 from store.fingerprint import Fingerprint
+from store.invalidate import Verb
 from store.provenance import BuildKey
 from store.target import Target
 from workers.errors import TransitionError, UnknownJobError
-from workers.farm import answers, listing
-from workers.farm.calls import SaidCall, kept, read_call, uploads
+from workers.farm import answers, invalidation, listing
+from workers.farm.calls import (
+    SaidCall,
+    SaidStrike,
+    SaidUndo,
+    channels_of,
+    kept,
+    read_call,
+    uploads,
+)
 from workers.farm.farm import Farm
 from workers.farm.forecast import cache_by_queue, forecasts
 from workers.farm.jobs import JobRow
@@ -108,6 +120,15 @@ class Desk(Protocol):
     def queues(self) -> answers.Queues:
         """The depth and age of every queue."""
 
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach."""
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings."""
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+
 
 def is_submission(word: str) -> bool:
     """Whether a person's word is the id of a submission; a job's is a number."""
@@ -115,17 +136,27 @@ def is_submission(word: str) -> bool:
 
 
 class FarmDesk:
-    """The desk of a farm whose database is at hand. `nudge` wakes whoever plans."""
+    """The desk of a farm whose database is at hand. `nudge` wakes whoever plans.
 
-    def __init__(self, farm: Farm, nudge: Callable[[], None] = lambda: None) -> None:
+    Every order is in the audit log as `actor`'s.
+    """
+
+    def __init__(self, farm: Farm, actor: Actor, nudge: Callable[[], None] = lambda: None) -> None:
         self.farm = farm
         self._database = farm.store.database
+        self._actor = actor
         self._nudge = nudge
+
+    def acting_for(self, actor: Actor) -> FarmDesk:
+        """The same desk, with orders of somebody else."""
+        return FarmDesk(self.farm, actor, self._nudge)
 
     def submit(self, call: SaidCall) -> answers.Submitted:
         """Take a submission, to be planned soon. Raises MalformedError, UnknownJobError."""
         self.check(call)
-        submission_id = self.farm.submissions.create(call.submitter, kept(call))
+        submission_id = self.farm.submissions.create(
+            call.submitter, kept(call), by=self._actor, detail=_summary(call)
+        )
         self._nudge()
         return answers.Submitted(id=submission_id)
 
@@ -230,37 +261,43 @@ class FarmDesk:
 
     def cancel(self, job_id: int) -> answers.Cancelled:
         """Cancel one job. Raises TransitionError, UnknownJobError."""
-        self.farm.ledger.cancel(job_id, "somebody cancelled it")
+        with self._audited("cancel", f"job {job_id}"):
+            self.farm.ledger.cancel(job_id, f"{self._actor.who} cancelled it")
         return answers.Cancelled(jobs=1)
 
     def cancel_submission(self, submission_id: str) -> answers.Cancelled:
         """Cancel a submission, and the jobs that no other one wants. Raises UnknownJobError."""
-        count = self.farm.submissions.cancel(submission_id, "its submission was cancelled")
+        with self._audited("cancel", f"submission {submission_id}"):
+            count = self.farm.submissions.cancel(submission_id, "its submission was cancelled")
         return answers.Cancelled(jobs=count)
 
     def retry(self, job_id: int) -> answers.Retried:
         """Try a job again, and forget that it failed. Raises TransitionError, UnknownJobError."""
         row = self.farm.ledger.job(job_id)
-        forgotten = self._forget(row)
-        self.farm.ledger.again(job_id)
+        with self._audited("retry", f"job {job_id}"):
+            forgotten = self._forget(row)
+            self.farm.ledger.again(job_id)
         return answers.Retried(jobs=[job_id], forgotten=forgotten)
 
-    def retry_all(self, label: str) -> answers.Retried:
+    def retry_all(
+        self, label: str, channels: tuple[ChannelPattern, ...] = (EVERY_CHANNEL,)
+    ) -> answers.Retried:
         """Retry what failed of ``NAME`` or ``NAME==VERSION``. Raises UnknownJobError for nothing.
 
-        Of several jobs that did the same work, the newest.
+        Of several jobs that did the same work, the newest. Only in `channels`, where given.
         """
-        chosen = Filter(states=("failed", "cancelled"), label=label)
+        chosen = Filter(states=("failed", "cancelled"), label=label, channels=channels)
         found = listing.list_jobs(self._database, chosen, _MOST_RETRIED)
         if not found:
             raise UnknownJobError(f"no job of {label[:80]!r} has failed or was cancelled")
         newest = {row.work_key: row for row in reversed(found)}.values()
-        forgotten = sum(map(self._forget, found))
-        again = [row.id for row in newest if self._again(row)]
+        with self._audited("retry", f"package {label}", jobs=[row.id for row in newest]):
+            forgotten = sum(map(self._forget, found))
+            again = [row.id for row in newest if self._again(row)]
         return answers.Retried(jobs=sorted(again), forgotten=forgotten)
 
     def workers(self) -> answers.Workers:
-        """Every worker that was ever here, the newest last."""
+        """Every worker that is here, or was in the last day, the newest last."""
         rows = self.farm.registry.all()
         toolchains = {row.id: self.farm.registry.toolchains_of(row.id) for row in rows}
         found = skews(rows, toolchains)
@@ -274,11 +311,11 @@ class FarmDesk:
 
     def drain(self, worker_id: str) -> answers.Workers:
         """Let a worker take no more jobs. Raises UnknownJobError."""
-        return self._set_state(worker_id, "draining")
+        return self._set_state(worker_id, "drain")
 
     def readmit(self, worker_id: str) -> answers.Workers:
         """Let a worker take jobs again. Raises UnknownJobError."""
-        return self._set_state(worker_id, "ready")
+        return self._set_state(worker_id, "readmit")
 
     def queues(self) -> answers.Queues:
         """Every queue that has jobs or workers."""
@@ -294,7 +331,34 @@ class FarmDesk:
             unplanned=count_unplanned(self.farm),
         )
 
-    def _set_state(self, worker_id: str, state: str) -> answers.Workers:
+    def _signed(self, by: str) -> str:
+        """Who it was: by the token's name where there is one, whatever the call says."""
+        return self._actor.who if self._actor.token else by
+
+    def _audited(self, action: str, on: str, **detail: JSON) -> AbstractContextManager[None]:
+        deed = Deed(actor=self._actor, action=action, object=on, detail=detail)
+        return audited(self._database, deed)
+
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach. Raises MalformedError."""
+        ours = call.model_copy(update={"by": self._signed(call.by)})
+        if call.dry_run:
+            return invalidation.strike(self.farm.store, verb, ours)
+        selected = call.selection.model_dump(mode="json", exclude_none=True)
+        with self._audited(verb, "releases", selection=selected, reason=call.reason):
+            return invalidation.strike(self.farm.store, verb, ours)
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings. Raises MalformedError, NotFoundError."""
+        ours = call.model_copy(update={"by": self._signed(call.by)})
+        with self._audited(f"{verb}-undo", f"order {call.order}" if call.order else "releases"):
+            return invalidation.undo(self.farm.store, verb, ours)
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+        return invalidation.orders(self.farm.store)
+
+    def _set_state(self, worker_id: str, order: Literal["drain", "readmit"]) -> answers.Workers:
         known = [row for row in self.farm.registry.all() if row.id == worker_id]
         if not known:
             raise UnknownJobError(
@@ -302,10 +366,12 @@ class FarmDesk:
             )
         if known[0].state == "gone":
             raise TransitionError(f"the worker {worker_id} is gone", hint="start it again")
-        if state == "draining":
-            self.farm.registry.set_state(worker_id, "draining", "somebody drained it")
-        else:
-            self.farm.registry.set_state(worker_id, "ready")
+        with self._audited(order, f"worker {worker_id}"):
+            if order == "drain":
+                reason = f"{self._actor.who} drained it"
+                self.farm.registry.set_state(worker_id, "draining", reason)
+            else:
+                self.farm.registry.set_state(worker_id, "ready")
         chosen = [worker for worker in self.workers().workers if worker.id == worker_id]
         return answers.Workers(workers=chosen)
 
@@ -360,6 +426,16 @@ class FarmDesk:
         blobs = self.farm.store.blobs
         last = min(start + _PIECE, blobs.size(digest)) - 1
         return b"".join(blobs.part(digest, start, last)) if last >= start else b""
+
+
+def _summary(call: SaidCall) -> dict[str, JSON]:
+    """What of a call is worth a row of the audit log; the whole of it is in its submission."""
+    return {
+        "submitter": call.submitter,
+        "channels": sorted(channels_of(call)),
+        "things": len(call.wanted),
+        "targets": len(call.targets),
+    }
 
 
 def _state(row: SubmissionRow, counts: dict[str, int]) -> answers.SubmissionState:

@@ -51,6 +51,7 @@ def store_of(settings: Settings, *, create: bool = True, verifier: Verifier | No
         blobs=settings.blobs,
         create=create,
         verifier=verifier,
+        quota=settings.quota,
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, func, or_, select, tuple_
+from sqlalchemy import and_, false, func, or_, select, tuple_
 
+from store.access import EVERY_CHANNEL, ChannelPattern
 from store.database import Database, clock
 from store.schema import job_events, jobs, submission_items
 from workers.farm.jobs import ROW, JobRow, rows
@@ -26,6 +27,7 @@ _SHOWN_AHEAD: Final = 3
 class Filter:
     """Which jobs are meant: those that fit all that is given. `before` is a job's number."""
 
+    channels: tuple[ChannelPattern, ...] = (EVERY_CHANNEL,)
     states: tuple[State, ...] = ()
     label: str | None = None
     submitter: str | None = None
@@ -65,6 +67,8 @@ def list_jobs(database: Database, chosen: Filter, most: int) -> list[JobRow]:
 def _conditions(chosen: Filter) -> list[Any]:
     label = chosen.label
     found: list[Any] = []
+    if EVERY_CHANNEL not in chosen.channels:
+        found.append(or_(false(), *map(_in_channel, chosen.channels)))
     if chosen.states:
         found.append(jobs.c.state.in_(chosen.states))
     if label is not None:  # NAME alone means every version of it
@@ -78,6 +82,12 @@ def _conditions(chosen: Filter) -> list[Any]:
     if chosen.before is not None:
         found.append(jobs.c.id < chosen.before)
     return found
+
+
+def _in_channel(pattern: ChannelPattern) -> Any:
+    if pattern.endswith("*"):
+        return jobs.c.channel.startswith(pattern[:-1], autoescape=True)
+    return jobs.c.channel == pattern
 
 
 def standing(database: Database, row: JobRow) -> Standing:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, or_, select, update
 
 from builder.deposit import deposit
 from builder.stages import Sdist
@@ -144,10 +144,18 @@ def _keeper(farm: Farm) -> Callable[[Sdist], None]:
 
 
 def has_blob(farm: Farm, digest: Sha256) -> bool:
-    """Whether the store has the blob: a row never names bytes that are not there."""
+    """Whether the store has the blob: a row never names bytes that are not there.
+
+    One that was condemned as garbage has its whole grace before it again.
+    """
+    query = select(blobs.c.condemned_at).where(blobs.c.sha256 == digest)
     with farm.store.database.reading() as connection:
-        query = select(blobs.c.sha256).where(blobs.c.sha256 == digest)
-        return connection.execute(query).scalar() is not None
+        row = connection.execute(query).first()
+    if row is None or row.condemned_at is None:
+        return row is not None
+    pardon = update(blobs).where(blobs.c.sha256 == digest).values(condemned_at=None)
+    with farm.store.database.writing() as connection:
+        return connection.execute(pardon).rowcount > 0
 
 
 def fetch_uploads(farm: Farm, row: SubmissionRow) -> Place:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import requests
 from pydantic import BaseModel, ValidationError
+from requests.auth import AuthBase
 
 from store.digest import Sha256
 from store.errors import UsageError
+from store.invalidate import Verb
 from workers.errors import FarmRefusedError, ServerError
 from workers.farm import answers
-from workers.farm.calls import SaidCall
+from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
 from workers.farm.event_stream import ServerEvent, followed, read_events
 from workers.farm.listing import Filter
 from workers.farm.patience import FOR_A_SERVER, Patience
@@ -33,13 +35,18 @@ A = TypeVar("A", bound=BaseModel)
 
 class RemoteDesk:
     """The desk at a server's URL. Methods raise ServerError when it does not answer, and
-    FarmRefusedError when it does not do what was asked."""
+    FarmRefusedError when it does not do what was asked.
 
-    def __init__(self, url: str, tell: Callable[[str], None] = lambda _: None) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"not the URL of a farm: {url[:80]!r}", hint="http://HOST:8484/")
-        self.url = url.rstrip("/")
+    The token is the password in the URL, else `token`, else what ~/.netrc has for the host.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.url, in_url = _split(url)
         self._session = requests.Session()
+        if in_url or token:
+            self._session.auth = _Bearer(in_url or token or "")
         self._tell = tell
 
     def patience(self) -> Patience:
@@ -47,7 +54,8 @@ class RemoteDesk:
         return Patience(FOR_A_SERVER, tell=self._tell)
 
     def has_sdist(self, sha256: Sha256, filename: str) -> bool:
-        """Whether the farm has that sdist."""
+        """Whether the farm has that sdist. One that may not be asked is refused at the upload,
+        whose answer has a body that says why."""
         with self._send("HEAD", f"sdists/{sha256}/{quote(filename, safe='')}") as answer:
             return answer.ok
 
@@ -135,6 +143,18 @@ class RemoteDesk:
         """The depth and age of every queue."""
         return self._ask("GET", "queues", answers.Queues)
 
+    def strike(self, verb: Verb, call: SaidStrike) -> answers.Strike:
+        """Yank or disown releases, or say what that would reach."""
+        return self._ask("POST", verb, answers.Strike, data=_json(call))
+
+    def undo(self, verb: Verb, call: SaidUndo) -> answers.Lifted:
+        """Undo yanks or disownings."""
+        return self._ask("POST", f"{verb}/undo", answers.Lifted, data=_json(call))
+
+    def orders(self) -> answers.Orders:
+        """The newest yanks and disownings."""
+        return self._ask("GET", "invalidations", answers.Orders)
+
     def _whole_log(self, job_id: int) -> Iterator[str]:
         with self._send("GET", f"jobs/{job_id}/log", stream=True) as answer:
             _refuse_trouble(answer)
@@ -189,8 +209,32 @@ class RemoteDesk:
             ) from error
 
 
-def _json(call: SaidCall) -> str:
-    return call.model_dump_json()
+class _Bearer(AuthBase):
+    """Sends a token, and keeps the session from sending what ~/.netrc has."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _split(url: str) -> tuple[str, str | None]:
+    """The URL as it may be shown, and the token in it. Raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        token = unquote(parts.password or parts.username or "") or None
+    except ValueError:
+        parts, token = urlsplit(""), None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError("not the URL of a farm", hint="http://HOST:8484/")
+    place = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return place.rstrip("/"), token
+
+
+def _json(call: BaseModel) -> str:
+    return call.model_dump_json(by_alias=True)
 
 
 def _refuse_trouble(answer: requests.Response) -> None:

@@ -43,6 +43,8 @@ def kind_of(outcome: Outcome) -> JobFailure:
         return cast("JobFailure", outcome.code)
     if outcome.code == "worker-died":
         return "died"
+    if outcome.code in {"disowned", "quota"}:
+        return "policy"
     return "infrastructure" if outcome.status == "trouble" else "build"
 
 

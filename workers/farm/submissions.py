@@ -10,10 +10,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, true, update
 
+from store.access import Actor
+from store.audit import Deed, record
 from store.database import Database, clock
 from store.digest import JSON
 from store.schema import job_events, jobs, submission_items, submissions
@@ -91,9 +94,21 @@ class Submissions:
         self._poker = poker
         self._lease = timedelta(seconds=lease_seconds)
 
-    def create(self, submitter: str, call: Mapping[str, JSON], planner: str | None = None) -> str:
-        """A new submission, to be planned by anybody, or by `planner`; give its id."""
+    def create(
+        self,
+        submitter: str,
+        call: Mapping[str, JSON],
+        planner: str | None = None,
+        *,
+        by: Actor | None = None,
+        detail: Mapping[str, JSON] = MappingProxyType({}),
+    ) -> str:
+        """A new submission, to be planned by anybody, or by `planner`; give its id.
+
+        It is in the audit log, with `detail`, as a deed of `by`, or of the submitter.
+        """
         name = secrets.token_hex(16)
+        actor = by or Actor(who=submitter)
         with self._database.transaction() as connection:
             now = clock(connection)
             row = {
@@ -102,6 +117,8 @@ class Submissions:
                 "error": None,
             }  # fmt: skip
             connection.execute(insert(submissions).values(row))
+            on = f"submission {name}"
+            record(connection, Deed(actor=actor, action="submit", object=on, detail=detail))
         return name
 
     def claim_planning(self, planner: str) -> SubmissionRow | None:

@@ -110,7 +110,7 @@ def why_unplanned(row: SubmissionRow, items: int, before: int, now: datetime) ->
     if row.planner is not None and row.lease_until is not None and row.lease_until > now:
         sentence = f"{row.planner} is planning it: {items} items so far"
     else:
-        sentence = f"it waits to be planned, after {before} other submissions"
+        sentence = f"it waits to be planned, after {_count(before, 'other submission')}"
     return Why(code="planning", sentence=sentence, details={"items": items, "before": before})
 
 
@@ -153,7 +153,9 @@ def _in_line(scene: Scene, able: Sequence[WorkerRow]) -> Why:
     slots = sum(worker.slots for worker in able)
     busy = sum(scene.running.get(worker.id, 0) for worker in able)
     first = ", ".join(scene.standing.first)
-    before = f"{ahead} jobs are ahead ({first}{', …' if ahead > len(scene.standing.first) else ''})"
+    more = ", …" if ahead > len(scene.standing.first) else ""
+    are = "is" if ahead == 1 else "are"
+    before = f"{_count(ahead, 'job')} {are} ahead ({first}{more})"
     sentence = (
         f"it is number {ahead + 1} in the queue {job.queue}"
         f"{f': {before}' if ahead else ''}; {_count(len(able), 'worker')} with "

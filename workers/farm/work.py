@@ -36,6 +36,7 @@ class Work:
     channel: Channel
     epoch: int
     pins: tuple[Pin, ...] | None
+    salt: str = ""
 
     @property
     def label(self) -> str:
@@ -77,6 +78,7 @@ class Work:
             toolchain=toolchain,
             tools=tools,
             epoch=self.epoch,
+            salt=self.salt,
         )
 
     def to_json(self) -> dict[str, JSON]:
@@ -87,6 +89,7 @@ class Work:
             "recipe": self.recipe.to_json(),
             "channel": self.channel,
             "epoch": self.epoch,
+            "salt": self.salt,
             "pins": None if self.pins is None else [pin.to_json() for pin in self.pins],
         }
 
@@ -101,6 +104,7 @@ def work_from_json(row: Mapping[str, Any]) -> Work:
         recipe=Recipe(**recipe),
         channel=Channel(row["channel"]),
         epoch=row["epoch"],
+        salt=row.get("salt", ""),  # a job that an older wheelfarm made has none
         pins=None if row["pins"] is None else tuple(Pin(**pin) for pin in row["pins"]),
     )
 
