@@ -7,8 +7,10 @@ import platform
 import shutil
 import stat
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from builder.checks.context import Context
@@ -19,7 +21,7 @@ from builder.process import network_can_be_cut
 from builder.repair import repair
 from builder.stages import BuildFailure, BuildRequest, BuiltWheel, FinishedBuild
 from builder.verify import verify_for_store
-from store.digest import JSON, sha256_of_file
+from store.digest import JSON, sha256_of, sha256_of_file
 from store.fingerprint import fingerprint_of
 from store.provenance import BuildInputs, Provenance
 from store.verdict import Judgement, VerifiedWheel
@@ -36,7 +38,7 @@ def build_wheel(request: BuildRequest) -> FinishedBuild | BuildFailure:
     """
     log = request.workspace / "build.log"
     log.touch()
-    started = time.monotonic()
+    started, started_on = time.monotonic(), _moment()
     with _scratch(request.workspace) as scratch:
         try:
             readied = prepare(request, scratch, log)
@@ -44,10 +46,12 @@ def build_wheel(request: BuildRequest) -> FinishedBuild | BuildFailure:
                 built = _run_backend(readied, scratch)
                 wheel, repaired_by = repair(built, scratch)
                 verified = _verify(built, wheel)
+                contents = _contents(built.path, verified.path)
         except StepFailed as failed:
             return _failure(failed, log)
     environment = _environment(readied, repaired_by, int(time.monotonic() - started))
-    return _finished(built, verified, environment)
+    times: dict[str, JSON] = {"started_on": started_on, "finished_on": _moment()}
+    return _finished(built, verified, environment | contents | times)
 
 
 @contextmanager
@@ -148,6 +152,26 @@ def _environment(readied: Readied, repaired_by: str, seconds: int) -> dict[str, 
         "seconds": seconds,
         "source_date_epoch": readied.source_date_epoch,
     }
+
+
+def _moment() -> str:
+    """Now, in UTC and whole seconds, as RFC 3339 writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _contents(built: Path, wheel: Path) -> dict[str, JSON]:
+    """What a bill of materials names of a verified wheel: what repair brought in, and bills."""
+    with zipfile.ZipFile(built) as before, zipfile.ZipFile(wheel) as after:
+        known = set(before.namelist())
+        names = [name for name in after.namelist() if not name.endswith("/")]
+        info = next(name.split("/")[0] for name in names if name.endswith(".dist-info/WHEEL"))
+        brought = [name for name in names if name not in known and not name.startswith(f"{info}/")]
+        bills = [name for name in names if name.startswith(f"{info}/sboms/")]
+        return {"vendored": _members(after, brought), "sboms": _members(after, bills)}
+
+
+def _members(wheel: zipfile.ZipFile, names: list[str]) -> list[JSON]:
+    return [{"path": name, "sha256": sha256_of(wheel.read(name))} for name in sorted(names)]
 
 
 def _finished(

@@ -120,6 +120,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "GET /": _rule("read", "anywhere"),
     "GET /healthz": _PUBLIC,
     "GET /probe.py": _PUBLIC,
+    "GET /keys.json": _PUBLIC,
     "POST /resolve": _rule("read", "channel"),
     "POST /{channel:channel}/resolve": _rule("read", "channel"),
     f"GET {_INDEX}/simple/": _rule("read", "channel"),

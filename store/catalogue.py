@@ -14,6 +14,8 @@ from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
 from sqlalchemy import Connection, Row, Select, Update, and_, func, or_, select, update
 
+from store.access import Actor
+from store.audit import Deed, record
 from store.channel import Channel
 from store.database import Database, insert, insert_new
 from store.digest import JSON, Sha256, sha256_of
@@ -24,6 +26,7 @@ from store.release import Release, Widening
 from store.schema import (
     blobs,
     files,
+    project_statuses,
     release_requirements,
     releases,
     resolutions,
@@ -31,6 +34,7 @@ from store.schema import (
     targets,
     widenings,
 )
+from store.status import ACTIVE, ProjectStatus
 from store.target import Target, identity_of, target_from_identity
 from store.verdict import VerifiedWheel
 
@@ -85,13 +89,13 @@ class Catalogue:
 
     def has_index(self, channel: Channel, fingerprint: Fingerprint) -> bool:
         """Whether `channel` serves at least one wheel to `fingerprint`."""
-        query = _served(channel, fingerprint).limit(1)
+        query = _known(channel, fingerprint).limit(1)
         with self._database.reading() as connection:
             return connection.execute(query).first() is not None
 
     def projects(self, channel: Channel, fingerprint: Fingerprint) -> list[str]:
-        """The normalised names of the projects of one index, sorted."""
-        served = _served(channel, fingerprint).subquery()
+        """The normalised names of the projects of one index, sorted; quarantined ones as well."""
+        served = _known(channel, fingerprint).subquery()
         query = select(served.c.name).distinct()
         with self._database.reading() as connection:
             return sorted(row.name for row in connection.execute(query))
@@ -101,8 +105,9 @@ class Catalogue:
     ) -> list[Release]:
         """The wheels of one index, or of one project in it: one release for each file name.
 
-        Built for the fingerprint or widened to it. Where several builds gave the same file it is
-        the first of them, yanked when any of them is. Sorted by name and file name.
+        Built for the fingerprint or widened to it, and of no quarantined project. Where several
+        builds gave the same file it is the first of them, yanked when any of them is. Sorted by
+        name and file name.
         """
         query = _served(channel, fingerprint).order_by(releases.c.id)
         if project is not None:
@@ -244,6 +249,37 @@ class Catalogue:
         with self._database.writing() as connection:
             supersede(connection, release)
 
+    def project_status(self, channel: Channel, name: NormalizedName) -> ProjectStatus:
+        """What `channel` says of a project (PEP 792)."""
+        with self._database.reading() as connection:
+            return status_of(connection, channel, name)
+
+    def project_statuses(self, channel: Channel) -> dict[str, ProjectStatus]:
+        """The projects of which `channel` says that they are not active."""
+        query = select(project_statuses).where(project_statuses.c.channel == channel)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(project_statuses.c.name))
+            return {row.name: ProjectStatus(status=row.status, reason=row.reason) for row in rows}
+
+    def set_project_status(
+        self, channel: Channel, name: NormalizedName, status: ProjectStatus, by: Actor
+    ) -> None:
+        """Say it of a project, which need not have a wheel yet."""
+        detail: dict[str, JSON] = {
+            "channel": channel,
+            "status": status.status,
+            "reason": status.reason,
+        }
+        deed = Deed(actor=by, action="status", object=f"project {name}", detail=detail)
+        table = project_statuses
+        here = (table.c.channel == channel, table.c.name == name)
+        row = {"status": status.status, "reason": status.reason, "recorded_at": now()}
+        with self._database.writing() as connection:
+            connection.execute(table.delete().where(*here))
+            if status.status != "active":
+                connection.execute(table.insert().values(channel=channel, name=name, **row))
+            record(connection, deed)
+
     def remember_resolution(self, key: Sha256, pins: Iterable[Pin]) -> None:
         """Keep the outcome of resolving build requirements; the newest one counts."""
         row = {"key": key, "pins": [pin.to_json() for pin in pins], "recorded_at": now()}
@@ -285,6 +321,15 @@ def release_of_build(
     )
     row = connection.execute(query).first()
     return None if row is None else _release(row)
+
+
+def status_of(connection: Connection, channel: Channel, name: str) -> ProjectStatus:
+    """What `channel` says of a project, as the connection's transaction sees it."""
+    query = select(project_statuses.c.status, project_statuses.c.reason).where(
+        project_statuses.c.channel == channel, project_statuses.c.name == name
+    )
+    row = connection.execute(query).first()
+    return ACTIVE if row is None else ProjectStatus(status=row.status, reason=row.reason)
 
 
 def file_conflict(connection: Connection, filename: str, sha256: Sha256) -> tuple[str, str] | None:
@@ -436,7 +481,15 @@ def record_widening(connection: Connection, widening: Widening) -> None:
 
 
 def _served(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
-    """The releases that `channel` serves to `fingerprint`: built for it, or widened to it."""
+    """The releases that `channel` serves to `fingerprint`: none of a quarantined project."""
+    hidden = select(project_statuses.c.name).where(
+        project_statuses.c.channel == channel, project_statuses.c.status == "quarantined"
+    )
+    return _known(channel, fingerprint).where(files.c.name.not_in(hidden))
+
+
+def _known(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
+    """The releases of one index: built for `fingerprint`, or widened to it."""
     widened = select(widenings.c.release_id).where(
         widenings.c.fingerprint == fingerprint, widenings.c.disowned.is_(None)
     )

@@ -134,6 +134,56 @@ class NotProvenError(WheelfarmError):
     http_status = 422
 
 
+class KeyTroubleError(StoreError):
+    """A signing key, or the list of keys, cannot be read, or others may read it."""
+
+    code = "key-trouble"
+
+
+class ProvenanceError(WheelfarmError):
+    """A signed statement says nothing about the wheel that may be believed."""
+
+    code = "bad-provenance"
+    exit_status = REFUSED
+    http_status = 422
+
+
+class BadSignatureError(ProvenanceError):
+    """A signature does not fit the statement: the statement, or the signature, was changed."""
+
+    code = "bad-signature"
+
+
+class UnsignedError(ProvenanceError):
+    """The envelope bears no signature."""
+
+    code = "unsigned"
+
+
+class UnknownKeyError(ProvenanceError):
+    """A signature is of a key that is not among those to be trusted."""
+
+    code = "unknown-key"
+
+
+class KeyExpiredError(ProvenanceError):
+    """The wheel was published after the key that signed for it was replaced."""
+
+    code = "key-expired"
+
+
+class WrongStatementError(ProvenanceError):
+    """What was signed is no statement of a kind that wheelfarm makes and knows how to read."""
+
+    code = "wrong-statement"
+
+
+class WrongSubjectError(ProvenanceError):
+    """The statement is about another wheel: another name, or other bytes."""
+
+    code = "wrong-subject"
+
+
 class UnauthorizedError(UsageError):
     """Root of the errors about who asks: the client may ask again with another token."""
 
@@ -195,6 +245,12 @@ class UnknownFileError(NotFoundError):
     """The index serves no file of that name."""
 
     code = "unknown-file"
+
+
+class NoSigningKeyError(NotFoundError):
+    """There is no key to sign with, or to hold a signature against."""
+
+    code = "no-signing-key"
 
 
 class NotAcceptableError(UsageError):

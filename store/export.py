@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from store.fields import read_object
 from store.fingerprint import Fingerprint
 from store.publish import Store
 from store.release import Release
+from store.status import ACTIVE, ProjectStatus
 
 _MARKER: Final = "wheelfarm-export.json"
 _MARKER_LIMIT: Final = 4_096
@@ -59,22 +60,27 @@ def export(store: Store, channel: Channel, fingerprint: Fingerprint, folder: Pat
             hint="`wheelfarm fingerprint` prints this interpreter's",
         )
     marker = _marker(channel, fingerprint)
+    statuses = store.catalogue.project_statuses(channel)
     with disk_trouble("write to", folder):
         if _is_own(folder, marker):
-            _write(store.blobs, releases, marker, folder)
+            _write(store.blobs, releases, marker, folder, statuses)
             _remove_stale(folder, releases)
         else:
-            _write_new(store.blobs, releases, marker, folder)
+            _write_new(store.blobs, releases, marker, folder, statuses)
     return Export(folder=folder, releases=tuple(releases))
 
 
 def _write_new(
-    blobs: Blobs, releases: Sequence[Release], marker: dict[str, str], folder: Path
+    blobs: Blobs,
+    releases: Sequence[Release],
+    marker: dict[str, str],
+    folder: Path,
+    statuses: Mapping[str, ProjectStatus],
 ) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     sibling = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _write(blobs, releases, marker, sibling)
+        _write(blobs, releases, marker, sibling, statuses)
         sibling.chmod(0o755)
         sibling.rename(folder)
     except BaseException:
@@ -82,14 +88,21 @@ def _write_new(
         raise
 
 
-def _write(blobs: Blobs, releases: Sequence[Release], marker: dict[str, str], folder: Path) -> None:
+def _write(
+    blobs: Blobs,
+    releases: Sequence[Release],
+    marker: dict[str, str],
+    folder: Path,
+    statuses: Mapping[str, ProjectStatus],
+) -> None:
     _put_text(folder / _MARKER, json.dumps(marker) + "\n")
     for release in releases:
         _put_blob(blobs, release.sha256, folder / release.filename)
         _put_blob(blobs, release.metadata_sha256, folder / f"{release.filename}.metadata")
     for project in _projects(releases):
         own = [release for release in releases if release.name == project]
-        _put_text(folder / "simple" / project / _PAGE, pages.project_html(project, own, "../../"))
+        page = pages.project_html(project, own, "../../", statuses.get(project, ACTIVE))
+        _put_text(folder / "simple" / project / _PAGE, page)
     _put_text(folder / "simple" / _PAGE, pages.project_list_html(_projects(releases)))
     title = f"Links for {marker['fingerprint']} in {marker['channel']}"
     _put_text(folder / _PAGE, pages.links_html(title, releases, ""))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from store.bucket_shelf import BucketShelf
 
 _CATALOGUE: Final = "catalogue.sqlite"
-_OURS: Final = ("blobs", "staging", "quarantine", _CATALOGUE, MARKER)
+_OURS: Final = ("blobs", "staging", "quarantine", "keys", _CATALOGUE, MARKER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

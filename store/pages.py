@@ -4,7 +4,8 @@ Pure: records in, text out. Every link is relative, so that a page is right behi
 as a file in an exported folder. Every name is escaped, since wheels choose their own.
 
 Simple API: PEP 503 (HTML), 592 (yanks), 629 (version), 658 and 714 (metadata), 691 (JSON),
-700 (versions, size, upload time).
+700 (versions, size, upload time), 792 (project status). What 1.2 and 1.3 of the API brought
+(PEP 708, PEP 740) is optional, and not offered.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from packaging.version import Version
 from store.catalogue import IndexSummary
 from store.digest import JSON
 from store.release import Release, timestamp
+from store.status import ACTIVE, ProjectStatus
 
-API_VERSION: Final = "1.1"
-"""Version of the simple API (PEP 629, PEP 700)."""
+API_VERSION: Final = "1.4"
+"""Version of the simple API (PEP 629, PEP 792)."""
 
 HTML: Final = "text/html"
 HTML_V1: Final = "application/vnd.pypi.simple.v1+html"
@@ -52,18 +54,24 @@ def project_list_json(projects: Iterable[str]) -> str:
     return _dump({"meta": _meta(), "projects": [{"name": name} for name in projects]})
 
 
-def project_html(project: str, releases: Iterable[Release], files: str) -> str:
+def project_html(
+    project: str, releases: Iterable[Release], files: str, status: ProjectStatus = ACTIVE
+) -> str:
     """The page of one project: one anchor for each wheel. `files` leads to their folder."""
-    return _simple_html(f"Links for {project}", (file_anchor(each, files) for each in releases))
+    anchors = (file_anchor(each, files) for each in releases)
+    return _simple_html(f"Links for {project}", anchors, _status_meta(status))
 
 
-def project_json(project: str, releases: Sequence[Release], files: str) -> str:
+def project_json(
+    project: str, releases: Sequence[Release], files: str, status: ProjectStatus = ACTIVE
+) -> str:
     """The page of one project in JSON (PEP 691, PEP 700). `files` leads to their folder."""
     versions: list[str] = sorted({each.version for each in releases}, key=Version)
     return _dump(
         {
             "meta": _meta(),
             "name": project,
+            **_status_json(status),
             "versions": versions,
             "files": [_file_json(each, files) for each in releases],
         }
@@ -121,8 +129,27 @@ def _index_row(index: IndexSummary) -> str:
     )
 
 
-def _simple_html(title: str, anchors: Iterable[str]) -> str:
-    version = f'<meta name="pypi:repository-version" content="{API_VERSION}">'
+def _status_json(status: ProjectStatus) -> dict[str, JSON]:
+    """PEP 792; an active project is so without a word."""
+    if status == ACTIVE:
+        return {}
+    reason: dict[str, JSON] = {"reason": status.reason} if status.reason else {}
+    return {"project-status": {"status": status.status, **reason}}
+
+
+def _status_meta(status: ProjectStatus) -> str:
+    if status == ACTIVE:
+        return ""
+    reason = _meta_tag("pypi:project-status-reason", status.reason) if status.reason else ""
+    return _meta_tag("pypi:project-status", status.status) + reason
+
+
+def _meta_tag(name: str, content: str) -> str:
+    return f'<meta name="{name}" content="{escape(content)}">'
+
+
+def _simple_html(title: str, anchors: Iterable[str], more: str = "") -> str:
+    version = _meta_tag("pypi:repository-version", API_VERSION) + more
     lines = "".join(f"{anchor}<br>\n" for anchor in anchors)
     heading = f"<h1>{escape(title)}</h1>"
     return f"{_head(title, version)}\n<body>\n{heading}\n{lines}</body>\n</html>\n"

@@ -22,6 +22,7 @@ from store.errors import (
     MalformedError,
     NameTakenError,
     NotProvenError,
+    PolicyError,
     QuotaError,
     StoreError,
 )
@@ -288,6 +289,7 @@ class Store:
         provenance = papers.provenance
         if standing := _standing(connection, wheel, provenance, channel):
             return standing
+        _check_status(connection, wheel, channel)
         self._check_there(wheel, provenance)
         _check_quota(connection, wheel, channel, self.quota(channel))
         _record(connection, wheel, provenance, channel, papers.target)
@@ -404,6 +406,17 @@ def _name_taken(filename: str, sha256: Sha256, old_name: str, old_sha256: str) -
         f"the bytes of {filename} are published as {old_name}",
         hint="publish them under that name",
     )
+
+
+def _check_status(connection: Connection, wheel: VerifiedWheel, channel: Channel) -> None:
+    name = canonicalize_name(wheel.name)
+    said = catalogue.status_of(connection, channel, name)
+    if not said.takes_wheels:
+        raise PolicyError(
+            f"{name} is {said.status} in {channel} and takes no new wheel"
+            f"{f': {said.reason}' if said.reason else ''}",
+            hint=f"`wheelfarm status {name} active` opens it again",
+        )
 
 
 def _record(

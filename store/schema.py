@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from store.digest import JSON, canonical_json
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest revision in `store/migrations/versions`: what this code reads and writes."""
 
 
@@ -403,6 +403,18 @@ failures: Final = Table(
     Column("worker", String(100)),
     Column("recorded_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
+)
+
+# No row means that a project is active.
+project_statuses: Final = Table(
+    "project_statuses",
+    metadata,
+    Column("channel", String(80), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("reason", Text),
+    Column("recorded_at", UtcTime, nullable=False),
+    CheckConstraint("status IN ('archived', 'quarantined', 'deprecated')", name="status"),
 )
 
 # At most one row: which store this catalogue belongs to. See `store/folder.py`.

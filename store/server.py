@@ -5,8 +5,10 @@
     /resolve, /{channel}/resolve                   POST a probe's JSON, get the index's URL
     /{channel}/{fingerprint}/simple/[{project}/]   the simple API, HTML or JSON
     /{channel}/{fingerprint}/links/                one page for --find-links
-    /{channel}/{fingerprint}/files/{filename}      a wheel, and {filename}.metadata
+    /{channel}/{fingerprint}/files/{filename}      a wheel; beside it {filename}.metadata,
+                                                   .intoto.jsonl (signed) and .cdx.json
     /{channel}/{fingerprint}/provenance/{filename} where it comes from, JSON
+    /keys.json                                     the public keys of the store
     /healthz                                       200 when the catalogue answers
 
 Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``. Who may ask
@@ -16,6 +18,7 @@ for what is in `store.access`.
 from __future__ import annotations
 
 import importlib.resources
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +39,7 @@ from starlette.routing import Route
 
 from store import pages
 from store.accounts import Accounts
+from store.attestation import SUFFIX_OF_STATEMENT, attest
 from store.channel import RELEASE, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
 from store.digest import Sha256, sha256_of
@@ -54,10 +58,15 @@ from store.explain import explain_file
 from store.fingerprint import Fingerprint, parse_fingerprint
 from store.gate import Gate, caller_of, challenge, gated_route
 from store.guard import Guard
+from store.keyring import FOLDER as KEYS
+from store.keyring import KeyRing
 from store.negotiation import choose_form
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
+from store.sbom import MEDIA_TYPE as CYCLONEDX
+from store.sbom import SUFFIX as SUFFIX_OF_SBOM
+from store.sbom import sbom
 from store.servings import Servings
 from store.user_agent import mismatches
 
@@ -67,6 +76,7 @@ _BODY_SECONDS: Final = 10
 _FILES_FROM_PROJECT: Final = "../../files/"
 _FILES_FROM_LINKS: Final = "../files/"
 _METADATA: Final = ".metadata"
+_STATEMENT: Final = "application/vnd.in-toto.bundle"
 
 
 class _ChannelInPath(Convertor[str]):
@@ -88,9 +98,13 @@ def create_app(
     store: Store,
     delivery: Delivery = Delivery(),  # noqa: B008  # frozen
     gate: Gate | None = None,
+    keys: KeyRing | None = None,
 ) -> Starlette:
     """The application that serves `store`, its files as `delivery` says, to whom `gate` lets in:
-    everybody who brings no token may read, unless it says otherwise."""
+    everybody who brings no token may read, unless it says otherwise.
+
+    It signs with the key in use of `keys`; without, of the store's own folder.
+    """
     record = Servings(store.database)
 
     @asynccontextmanager
@@ -111,6 +125,7 @@ def create_app(
     app.router.redirect_slashes = False
     app.state.store = store
     app.state.delivery = delivery
+    app.state.keys = keys or KeyRing(folder=store.root / KEYS)
     app.state.gate = gate or Gate(accounts=Accounts(store.database))
     app.state.servings = record
     return app
@@ -122,6 +137,7 @@ def _routes() -> list[Route]:
         gated_route("/", _home),
         gated_route("/healthz", _health),
         gated_route("/probe.py", _probe),
+        gated_route("/keys.json", _keys),
         gated_route("/resolve", _resolve, method="POST"),
         gated_route("/{channel:channel}/resolve", _resolve, method="POST"),
         gated_route(f"{index}/simple/", _project_list),
@@ -175,14 +191,16 @@ def _project(request: Request) -> Response:
         return _redirect(request, f"../{quote(project, safe='')}/")
     channel, fingerprint = _index(request)
     form = _form(request)
+    status = _store(request).catalogue.project_status(channel, project)
     releases = _store(request).catalogue.listing(channel, fingerprint, project)
-    if not releases:
+    # The page of a quarantined project says so, and is there: no client looks for it elsewhere.
+    if not releases and status.status != "quarantined":
         raise UnknownProjectError(
             f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
             hint="build it for this target: `wheelfarm build`",
         )
     render = pages.project_json if form == pages.JSON_V1 else pages.project_html
-    return _page(request, render(project, releases, _FILES_FROM_PROJECT), form)
+    return _page(request, render(project, releases, _FILES_FROM_PROJECT, status), form)
 
 
 def _links(request: Request) -> Response:
@@ -193,7 +211,10 @@ def _links(request: Request) -> Response:
 
 
 def _file(request: Request) -> Response:
-    filename = request.path_params["filename"]
+    filename: str = request.path_params["filename"]
+    for suffix, answer in _SIDECARS.items():
+        if filename.endswith(suffix):
+            return answer(request, _served(request, filename.removesuffix(suffix)))
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
@@ -201,6 +222,32 @@ def _file(request: Request) -> Response:
         channel, fingerprint = _named_index(request)
         request.app.state.servings.note(channel, fingerprint, release.filename)
     return _deliver(request, release.sha256, "application/octet-stream")
+
+
+def _statement(request: Request, release: Release) -> Response:
+    """Signed now, by the key in use: the same bytes until that is another."""
+    signer = _key_ring(request).signer()
+    record = _store(request).catalogue.provenance(release)
+    return _page(request, attest(release, record, signer).decode(), _STATEMENT)
+
+
+def _bill(request: Request, release: Release) -> Response:
+    record = _store(request).catalogue.provenance(release)
+    return _page(request, sbom(release, record).decode(), CYCLONEDX)
+
+
+_SIDECARS: Final = {SUFFIX_OF_STATEMENT: _statement, SUFFIX_OF_SBOM: _bill}
+
+
+def _keys(request: Request) -> Response:
+    text = json.dumps(_key_ring(request).public().to_json(), indent=1) + "\n"
+    return _page(request, text, "application/json")
+
+
+def _key_ring(request: Request) -> KeyRing:
+    keys = request.app.state.keys
+    assert isinstance(keys, KeyRing)
+    return keys
 
 
 def _deliver(request: Request, digest: Sha256, media: str) -> Response:

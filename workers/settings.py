@@ -29,7 +29,8 @@ FILE_NAME: Final = "wheelfarm.toml"
 _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
     "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
-    "index-url", "recipes", "retention", "salts", "server", "store", "targets", "trust", "upload",
+    "index-url", "keys", "recipes", "retention", "salts", "server", "store", "targets", "trust",
+    "upload",
     "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
@@ -171,8 +172,8 @@ class Settings:
 
     `folder` is that of the settings file. `database` None means that the catalogue is in the
     store's folder, else it is the URL of a PostgreSQL database. `blobs` None means the bucket
-    that the store has already, or its own folder. `cache` holds what can be made again: sdists,
-    toolchains, logs of failed builds, scratch.
+    that the store has already, or its own folder; `keys` None the folder ``keys`` in the store's.
+    `cache` holds what can be made again: sdists, toolchains, logs of failed builds, scratch.
     """
 
     store: Path
@@ -182,6 +183,7 @@ class Settings:
     blob_redirects: bool = False
     accel_prefix: str | None = None
     index_url: str | None = None
+    keys: Path | None = None
     targets: Mapping[str, NamedTarget] = field(default_factory=dict)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     memory_classes: Mapping[str, int] = field(default_factory=dict)
@@ -232,6 +234,7 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         blob_redirects=_flag(table, "blob-redirects"),
         accel_prefix=_accel_prefix(table),
         index_url=index_from_environment() or _optional(table, "index-url", str, ""),
+        keys=_keys(table, folder),
         targets=_tables(table, "targets", lambda row, path: _named_target(row, path, folder)),
         recipes={
             canonicalize_name(name): recipe
@@ -274,6 +277,13 @@ def _cache(table: Mapping[str, object], folder: Path) -> Path:
     if written := _optional(table, "cache", str, ""):
         return folder / written
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wheelfarm"
+
+
+def _keys(table: Mapping[str, object], folder: Path) -> Path | None:
+    if named := os.environ.get("WHEELFARM_KEYS"):
+        return Path(named).absolute()
+    written = _optional(table, "keys", str, "")
+    return (folder / written).absolute() if written else None
 
 
 def _accel_prefix(table: Mapping[str, object]) -> str | None:

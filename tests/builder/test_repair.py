@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from builder.build import build_wheel
 from builder.repair import missing_libraries
 from builder.stages import BuildFailure, BuildRequest, FinishedBuild
 from builder.toolchain.native import native_toolchain
+from store.digest import sha256_of
 from store.provenance import Recipe
 
 pytestmark = [
@@ -32,13 +34,24 @@ def test_a_library_that_the_wheel_lacks_is_brought_in(request_for: Request, tmp_
     assert result.provenance.environment["repaired_by"] == "auditwheel"
     assert missing_libraries(result.wheel.path) == set()
     with zipfile.ZipFile(result.wheel.path) as wheel:
-        assert any("libfarmer" in name for name in wheel.namelist())
+        brought = [name for name in wheel.namelist() if "libfarmer" in name]
+        bills = [name for name in wheel.namelist() if ".dist-info/sboms/" in name]
+        seen = {name: sha256_of(wheel.read(name)) for name in brought + bills}
         wheel.extractall(tmp_path / "site")
+    assert brought
+    assert _recorded(result, "vendored") == {name: seen[name] for name in brought}
+    assert _recorded(result, "sboms") == {name: seen[name] for name in bills}
     code = "import needs_library._fast as f; print(f.answer())"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "site", capture_output=True, check=True
     )
     assert done.stdout == b"42\n"
+
+
+def _recorded(build: FinishedBuild, name: str) -> dict[str, str]:
+    """The members that the provenance names under `name`, with their digests."""
+    members: Any = build.provenance.environment[name]
+    return {each["path"]: each["sha256"] for each in members}
 
 
 def test_a_repaired_wheel_is_the_same_each_time(request_for: Request) -> None:

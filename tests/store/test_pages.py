@@ -79,7 +79,7 @@ def test_every_frozen_page_is_tested() -> None:
 
 def test_json_says_what_peps_691_and_700_ask_for() -> None:
     page = json.loads(PAGES["project.json"])
-    assert page["meta"] == {"api-version": "1.1"}
+    assert page["meta"] == {"api-version": "1.4"}
     assert page["versions"] == ["0.9", "0.10", "1.0+local"]
     wheel, yanked, no_reason = page["files"]
     assert wheel["hashes"] == {"sha256": WHEEL.sha256}

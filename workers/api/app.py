@@ -27,6 +27,7 @@ from starlette.routing import Mount
 from store.delivery import Delivery
 from store.errors import MalformedError, WheelfarmError
 from store.gate import Gate, challenge, gated_route
+from store.keyring import KeyRing
 from store.server import create_app
 from workers.api.access import ROOT
 from workers.api.bodies import BoundedBody
@@ -47,13 +48,17 @@ _CODES: Final = {404: "not-found", 405: "method-not-allowed"}
 
 
 def create_server(
-    desk: FarmDesk, delivery: Delivery, gate: Gate, minter: Minter | None = None
+    desk: FarmDesk,
+    delivery: Delivery,
+    gate: Gate,
+    minter: Minter | None = None,
+    keys: KeyRing | None = None,
 ) -> Starlette:
     """The store's pages, the farm's API under ``/api`` and ``/metrics``, in one application.
 
     `minter` gives tokens to the jobs of CI systems, where the settings trust any.
     """
-    app = create_app(desk.farm.store, delivery, gate)
+    app = create_app(desk.farm.store, delivery, gate, keys)
     api = Mount(ROOT, create_api(desk, gate, minter))
     app.router.routes[:0] = [gated_route("/metrics", _metrics), api, *upload_routes()]
     app.state.desk = desk

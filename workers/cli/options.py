@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from workers.settings import load_settings
+from workers.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from store.keyring import KeyRing
     from store.publish import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +28,19 @@ def jobs_option(what: str) -> Callable[[F], F]:
         show_default="the cores of this machine",
         help=f"How many {what} at a time.",
     )
+
+
+def key_ring(folder: Path | None = None) -> KeyRing:
+    """The keys that are set, or those of the store that is set, or of the one in `folder`."""
+    return keys_of(load_settings(store=folder))
+
+
+def keys_of(settings: Settings) -> KeyRing:
+    """The keys that the settings name."""
+    # Imported here: `verify` on its own does without keys.
+    from store.keyring import FOLDER, KeyRing  # noqa: PLC0415
+
+    return KeyRing(folder=settings.keys or settings.store / FOLDER)
 
 
 def open_store(folder: Path | None) -> Store:

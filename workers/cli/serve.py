@@ -22,6 +22,7 @@ from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
 from workers.cli.broker import celery_app, pokes
+from workers.cli.options import keys_of
 from workers.errors import SettingsError
 from workers.farm.farm import Farm, farm_over, store_of
 from workers.settings import Settings, load_settings
@@ -73,7 +74,7 @@ def command(folder: Path | None, host: str, port: int, root_path: str, *, no_far
         click.echo(_url(host, listener.getsockname()[1]))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         if no_farm:
-            _run(create_app(store, delivery, gate), listener, root_path)
+            _run(create_app(store, delivery, gate, keys_of(settings)), listener, root_path)
             return
         _say_who_may(gate)
         with pokes(celery_app(settings)) as poker:
@@ -96,7 +97,8 @@ def _run_farm(
     planning.start()
     try:
         desk = FarmDesk(farm, Actor(who="server"), planning.nudge)
-        _run(create_server(desk, delivery, gate, _minter(farm)), listener, root_path)
+        app = create_server(desk, delivery, gate, _minter(farm), keys_of(farm.settings))
+        _run(app, listener, root_path)
     finally:
         planning.stop()
 

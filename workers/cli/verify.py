@@ -31,6 +31,9 @@ from workers.wheel_files import wheels_among
 _MOST_POLICY: Final = 1 << 20
 _FILE: Final = click.Path(dir_okay=False, path_type=Path)
 
+_PROVENANCE: Final = "Hold the one WHEEL against this signed statement instead, offline."
+_KEY: Final = "With --provenance: whom to trust; by default the keys of the store that is set."
+
 Form = Literal["text", "json", "sarif"]
 
 
@@ -49,6 +52,8 @@ Form = Literal["text", "json", "sarif"]
     help="Write wheels whose tags say too much to DIR, under the tags that hold.",
 )
 @jobs_option("wheels are read")
+@click.option("--provenance", metavar="ENVELOPE", type=_FILE, help=_PROVENANCE)
+@click.option("--key", "keys", multiple=True, metavar="FILE|KEYID", help=_KEY)
 @click.option("--list-checks", is_flag=True, help="List the checks and their codes.")
 @click.option("--explain", metavar="CODE", help="Say what a check means and what to do.")
 def command(
@@ -62,6 +67,8 @@ def command(
     target: str | None,
     retag_to: Path | None,
     jobs: int,
+    provenance: Path | None,
+    keys: tuple[str, ...],
     list_checks: bool,
     explain: str | None,
 ) -> int:
@@ -70,12 +77,16 @@ def command(
     WHEEL is a file, a folder (every .whl in it), or - for a list of paths on standard input, one a
     line or parted by NUL.
 
+    With --provenance it is the wheel's signed statement that is checked, not its tags.
+
     Exit status: 0 all are accepted as they are; 1 any is not; 2 wrong usage.
     """
     if list_checks:
         return _list_checks()
     if explain is not None:
         return _explain(explain)
+    if provenance is not None or keys:
+        return _hold_against(provenance, keys, wheels, as_json=as_json)
     form = _form(as_json=as_json, as_sarif=as_sarif)
     order = Order(context=_context(target), policy=_policy(policy), retag_to=retag_to)
     stdin = sys.stdin.buffer if sys.stdin else None
@@ -96,6 +107,19 @@ def _list_checks() -> int:
 def _explain(code: str) -> int:
     click.echo(page_of(code))
     return DONE
+
+
+def _hold_against(
+    envelope: Path | None, keys: tuple[str, ...], wheels: tuple[str, ...], *, as_json: bool
+) -> int:
+    # Imported here: without a statement there is nothing to do for its cryptography.
+    from workers.cli.attested import hold_against  # noqa: PLC0415
+
+    if envelope is None:
+        raise UsageError(
+            "--key is for --provenance", hint="--provenance ENVELOPE names a statement"
+        )
+    return hold_against(envelope, keys, wheels, as_json=as_json)
 
 
 def _form(*, as_json: bool, as_sarif: bool) -> Form:
