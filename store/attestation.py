@@ -18,13 +18,17 @@ from store.keyring import Signer, parse_moment
 from store.release import Release, timestamp
 from store.sbom import MEDIA_TYPE, SUFFIX, purl, sbom
 from store.signature import LARGEST_ENVELOPE, Envelope, TrustedKey, read_envelope, seal, signers
+from store.upload import UPLOAD
 
 SUFFIX_OF_STATEMENT: Final = ".intoto.jsonl"
 """How in-toto calls a bundle of envelopes, one a line; ours holds one."""
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://slsa.dev/provenance/v1"
-BUILD_TYPE: Final = "urn:wheelfarm:build-type:sdist-to-wheel:1"
+BUILT: Final = "urn:wheelfarm:build-type:sdist-to-wheel:1"
+"""The build type of what the farm built from an sdist."""
+UPLOADED: Final = "urn:wheelfarm:build-type:uploaded-wheel:1"
+"""That of a wheel which was built elsewhere and brought here: nobody saw from what."""
 _BUILDER: Final = "urn:wheelfarm:store:"
 _PUBLISHED: Final = "wheelfarm_publishedOn"  # SLSA: an extension field begins with its vendor
 _PARAMETERS: Final = frozenset({"source", "target", "recipe", "channel"})
@@ -32,9 +36,13 @@ _PARAMETERS: Final = frozenset({"source", "target", "recipe", "channel"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attested:
-    """What a statement that was proved says of a wheel; `keyids` are those that signed it."""
+    """What a statement that was proved says of a wheel; `keyids` are those that signed it.
+
+    `source` is the sdist that it was built from, or the wheel that was `uploaded`.
+    """
 
     keyids: tuple[Sha256, ...]
+    uploaded: bool
     builder: str
     build_key: str
     channel: str
@@ -47,6 +55,7 @@ class Attested:
         """The facts as plain JSON."""
         return {
             "keyids": list(self.keyids),
+            "uploaded": self.uploaded,
             "builder": self.builder,
             "build_key": self.build_key,
             "channel": self.channel,
@@ -105,7 +114,7 @@ def check_attested(
 def _definition(release: Release, record: Mapping[str, Any]) -> JSON:
     source, inputs = record["source"], record["inputs"]
     return {
-        "buildType": BUILD_TYPE,
+        "buildType": UPLOADED if inputs["toolchain"].get("kind") == UPLOAD else BUILT,
         "externalParameters": {
             "source": source,
             "target": {"fingerprint": release.fingerprint, "identity": inputs["target"]},
@@ -113,12 +122,15 @@ def _definition(release: Release, record: Mapping[str, Any]) -> JSON:
             "channel": release.channel,
         },
         "internalParameters": {key: inputs[key] for key in ("toolchain", "tools", "epoch")},
-        "resolvedDependencies": [_sdist(source), *map(_pin, inputs["build_requirements"])],
+        "resolvedDependencies": [_source(source), *map(_pin, inputs["build_requirements"])],
     }
 
 
-def _sdist(source: Mapping[str, Any]) -> JSON:
-    """The sdist as a ResourceDescriptor; only one from an index has a package URL."""
+def _source(source: Mapping[str, Any]) -> JSON:
+    """The sdist, or the wheel that was uploaded, as a ResourceDescriptor.
+
+    Only one from an index has a package URL.
+    """
     named = _pin(source)
     if source["origin"]["kind"] != "index":
         del named["uri"]
@@ -170,12 +182,13 @@ def _read(
     _expect("predicateType", fields.text("predicateType"), PREDICATE_TYPE)
     predicate = fields.inner("predicate")
     definition, run = predicate.inner("buildDefinition"), predicate.inner("runDetails")
-    _expect("buildType", definition.text("buildType"), BUILD_TYPE)
+    kind = definition.choice("buildType", (BUILT, UPLOADED))
     parameters = definition.parsed_object("externalParameters", _parameters)
     fields.parsed_object("subject", lambda value: _check_subject(value, filename, sha256))
     source, metadata = parameters.inner("source"), run.inner("metadata")
     return Attested(
         keyids=tuple(key.keyid for key in keys),
+        uploaded=kind == UPLOADED,
         builder=run.inner("builder").text("id", rf"{_BUILDER}[0-9a-f]{{32}}"),
         build_key=metadata.text("invocationId", "[0-9a-f]{64}"),
         channel=parameters.text("channel"),

@@ -72,11 +72,11 @@ def _build_components(record: Mapping[str, Any]) -> list[Mapping[str, JSON]]:
         | {"scope": "excluded"}
         for name, version in sorted(inputs["tools"].items())
     ]
-    return [_sdist(record["source"]), *pins, *tools]
+    return [_source(record["source"]), *pins, *tools]
 
 
-def _sdist(source: Mapping[str, Any]) -> Mapping[str, JSON]:
-    """The sdist; only one from an index has a package URL."""
+def _source(source: Mapping[str, Any]) -> Mapping[str, JSON]:
+    """The sdist, or the wheel that was uploaded; only one from an index has a package URL."""
     named = _package(
         "file", source["name"], source["version"], source["filename"], source["sha256"]
     )
@@ -87,7 +87,9 @@ def _sdist(source: Mapping[str, Any]) -> Mapping[str, JSON]:
         {"name": f"wheelfarm:origin:{key}", "value": str(value)}
         for key, value in sorted(origin.items())
     ]
-    return {**named, "scope": "excluded", "properties": said}
+    # A wheel may be uploaded under the very name that it is published by.
+    own: dict[str, JSON] = {"bom-ref": f"source:{source['filename']}"}
+    return {**named, **own, "scope": "excluded", "properties": said}
 
 
 def _package(kind: str, name: str, version: str, filename: str, sha256: str) -> dict[str, JSON]:

@@ -118,6 +118,20 @@ def test_every_requirement_and_the_times_are_named(signed: Signed) -> None:
     assert "finishedOn" not in metadata
 
 
+def test_an_uploaded_wheel_is_not_said_to_be_built(signed: Signed) -> None:
+    record = copy.deepcopy(signed.record)
+    record["inputs"]["toolchain"] = {"kind": "upload"}
+    record["source"]["origin"]["kind"] = "upload"
+    envelope = attest(signed.release, record, Signer(store=STORE, key=KEY))
+    said = json.loads(read_envelope(envelope).payload)
+    definition = said["predicate"]["buildDefinition"]
+    assert definition["buildType"] == "urn:wheelfarm:build-type:uploaded-wheel:1"
+    assert "uri" not in definition["resolvedDependencies"][0]
+    name, digest = signed.release.filename, signed.release.sha256
+    assert check_attested(envelope, [TRUSTED], name, digest).uploaded
+    assert not check_attested(signed.envelope, [TRUSTED], name, digest).uploaded
+
+
 def test_the_same_key_gives_the_same_bytes_and_they_are_proved(signed: Signed) -> None:
     again = attest(signed.release, signed.record, Signer(store=STORE, key=KEY))
     assert again == signed.envelope

@@ -98,6 +98,16 @@ def test_an_sdist_of_no_index_has_no_package_url(published: Published) -> None:
     assert {"name": "wheelfarm:origin:kind", "value": "local"} in sdist["properties"]
 
 
+def test_a_wheel_uploaded_under_its_own_name_has_one_reference(published: Published) -> None:
+    release, record = published
+    same = copy.deepcopy(record)
+    same["source"]["filename"] = release.filename
+    bill = _bill(release, same)
+    assert bill["metadata"]["component"]["bom-ref"] not in {
+        each["bom-ref"] for each in bill["components"]
+    }
+
+
 def test_another_build_has_another_number(published: Published) -> None:
     release, record = published
     import dataclasses

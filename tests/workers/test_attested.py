@@ -128,7 +128,7 @@ def test_a_built_wheel_is_proved_without_store_and_network(fetched: Fetched) -> 
     done = fetched.run("verify", "--provenance", fetched.folder / "statement", fetched.wheel)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"PROVED  {fetched.wheel.name}\n")
-    assert "  built from pure-1.0.tar.gz, sha256 " in done.stdout
+    assert "  built from  pure-1.0.tar.gz, sha256 " in done.stdout
 
 
 def test_what_is_signed_is_what_was_done(fetched: Fetched) -> None:

@@ -88,13 +88,14 @@ def _as_json(wheel: Path, digest: Sha256, attested: Attested) -> str:
 
 
 def _as_text(wheel: Path, attested: Attested) -> str:
+    came = "uploaded as" if attested.uploaded else "built from "
     lines = [
         f"PROVED  {wheel.name}",
-        f"  signed by  {', '.join(attested.keyids)}",
-        f"  builder    {attested.builder}",
-        f"  build key  {attested.build_key}",
-        f"  built from {attested.source}, sha256 {attested.source_sha256}",
-        f"  built for  {attested.fingerprint}, channel {attested.channel}",
-        f"  published  {attested.published_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"  signed by   {', '.join(attested.keyids)}",
+        f"  builder     {attested.builder}",
+        f"  build key   {attested.build_key}",
+        f"  {came} {attested.source}, sha256 {attested.source_sha256}",
+        f"  built for   {attested.fingerprint}, channel {attested.channel}",
+        f"  published   {attested.published_at:%Y-%m-%d %H:%M:%S} UTC",
     ]
     return "\n".join(map(printable, lines))
