@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -111,9 +112,15 @@ def test_a_reason_is_one_line(reason: str) -> None:
         ProjectStatus(status="archived", reason=reason)
 
 
-def test_the_command_sets_and_shows_it(tmp_path: Path, migrated: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path, migrated: Path) -> str:
+    """A store of the test's own, for the command to open."""
+    return str(shutil.copytree(migrated, tmp_path / "own"))
+
+
+def test_the_command_sets_and_shows_it(folder: str) -> None:
     def call(*words: str) -> str:
-        command = ["status", *words, "--store", str(migrated)]
+        command = ["status", *words, "--store", folder]
         return CliRunner().invoke(root, command, standalone_mode=False).stdout
 
     assert call("Whe_aty") == "whe-aty  active\n"
@@ -126,10 +133,8 @@ def test_the_command_sets_and_shows_it(tmp_path: Path, migrated: Path) -> None:
 @pytest.mark.parametrize(
     "words", [("x y",), ("x" * 300,), ("x", "--reason", "y"), ("x", "archived", "--reason", "")]
 )
-def test_the_command_refuses_what_is_odd(migrated: Path, words: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(
-        root, ["status", *words, "--store", str(migrated)], standalone_mode=False
-    )
+def test_the_command_refuses_what_is_odd(folder: str, words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(root, ["status", *words, "--store", folder], standalone_mode=False)
     assert isinstance(done.exception, WheelfarmError)
     assert done.exception.exit_status == 2
 

@@ -1,6 +1,6 @@
 """The upload API that twine and `uv publish` speak, under ``/legacy/`` and ``/CHANNEL/legacy/``.
 
-Its form is that of the first package index (https://docs.pypi.org/api/upload/): one POST for each
+Its form is that of the first package index (its "Upload API", version 1.0): one POST for each
 file. 200 when the file is in, or was before; 409 when its name has other bytes, which is what
 ``twine upload --skip-existing`` passes over.
 """
