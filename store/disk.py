@@ -64,6 +64,15 @@ def sweep(parent: Path) -> None:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all; its folder is made. Raises StoreError."""
+    with disk_trouble("write to", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        incoming = path.with_name(f".{path.name}.incoming")
+        incoming.write_bytes(data)
+        incoming.replace(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut: the folder is synced, not only the file."""
     with _descriptor(folder) as descriptor:

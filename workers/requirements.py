@@ -95,15 +95,10 @@ def _of_lock(path: Path) -> Iterator[str]:
             yield f"{canonicalize_name(package.name)}=={package.version}"
 
 
-def _of_lines(path: Path, depth: int = 0) -> Iterator[str]:
-    if depth > _DEEPEST_INCLUDE:
-        raise RequirementsError("files include each other too deeply", path=str(path))
-    for number, line in _logical_lines(_read(path)):
-        option, _, rest = line.replace("=", " ", 1).partition(" ")
-        if option in {"-r", "--requirement"}:
-            yield from _of_lines(path.parent / rest.strip(), depth + 1)
-        elif not line.startswith("-"):
-            wanted = _from_line(line, f"{path}:{number}")
+def _of_lines(path: Path) -> Iterator[str]:
+    for line in _lines(path):
+        if line.option is None:
+            wanted = _from_line(line.text, line.place)
             assert isinstance(wanted, WantedRelease)
             yield from wanted.hashes or [f"{wanted.name}=={_canonical(wanted.version)}"]
 
@@ -113,19 +108,11 @@ def _canonical(version: str) -> str:
     return canonicalize_version(version, strip_trailing_zero=False)
 
 
-def _ranges(path: Path, depth: int = 0) -> Iterator[Requirement]:
-    if depth > _DEEPEST_INCLUDE:
-        raise RequirementsError("files include each other too deeply", path=str(path))
-    for number, line in _logical_lines(_read(path)):
-        place = f"{path}:{number}"
-        option, _, rest = line.replace("=", " ", 1).partition(" ")
-        if option in {"-r", "--requirement"}:
-            yield from _ranges(path.parent / rest.strip(), depth + 1)
-        elif line.startswith("-"):
-            hint = "the wheels come from one index, and the lock has the hashes"
-            raise RequirementsError(f"unsupported option {option}", path=place, hint=hint)
-        else:
-            yield _requirement(line.partition(" --hash")[0], place)
+def _ranges(path: Path) -> Iterator[Requirement]:
+    for line in _lines(path):
+        if line.option is not None:
+            raise line.unsupported("the wheels come from one index, and the lock has the hashes")
+        yield _requirement(line.text.partition(" --hash")[0], line.place)
 
 
 def _requirement(text: str, place: str) -> Requirement:
@@ -168,21 +155,43 @@ def _from_lock(path: Path) -> Iterator[Wanted]:
         )
 
 
-def _from_requirements(path: Path, depth: int = 0) -> Iterator[Wanted]:
+def _from_requirements(path: Path) -> Iterator[Wanted]:
+    for line in _lines(path):
+        if line.option is not None:
+            raise line.unsupported(
+                "give the index with --index-url; put nothing but exact pins in the file"
+            )
+        if line.text.endswith(_SDIST_SUFFIXES) and " " not in line.text:
+            yield WantedFile(path=line.file.parent / line.text, place=line.place)
+        else:
+            yield _from_line(line.text, line.place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """A line of a requirements file, or of one that it includes; its option where it has one."""
+
+    file: Path
+    place: str
+    text: str
+    option: str | None
+
+    def unsupported(self, hint: str) -> RequirementsError:
+        """The error for an option that counts for nothing here."""
+        return RequirementsError(f"unsupported option {self.option}", path=self.place, hint=hint)
+
+
+def _lines(path: Path, depth: int = 0) -> Iterator[_Line]:
+    """Every line but the includes, which are followed. Raises RequirementsError."""
     if depth > _DEEPEST_INCLUDE:
         raise RequirementsError("files include each other too deeply", path=str(path))
-    for number, line in _logical_lines(_read(path)):
-        place = f"{path}:{number}"
-        option, _, rest = line.replace("=", " ", 1).partition(" ")
+    for number, text in _logical_lines(_read(path)):
+        option, _, rest = text.replace("=", " ", 1).partition(" ")
         if option in {"-r", "--requirement"}:
-            yield from _from_requirements(path.parent / rest.strip(), depth + 1)
-        elif line.startswith("-"):
-            hint = "give the index with --index-url; put nothing but exact pins in the file"
-            raise RequirementsError(f"unsupported option {option}", path=place, hint=hint)
-        elif line.endswith(_SDIST_SUFFIXES) and " " not in line:
-            yield WantedFile(path=path.parent / line, place=place)
+            yield from _lines(path.parent / rest.strip(), depth + 1)
         else:
-            yield _from_line(line, place)
+            said = option if text.startswith("-") else None
+            yield _Line(file=path, place=f"{path}:{number}", text=text, option=said)
 
 
 def _from_line(line: str, place: str) -> Wanted:

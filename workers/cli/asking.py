@@ -31,13 +31,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS: Final = (
-    click.option(
-        "--farm",
-        "farm_url",
-        metavar="URL",
-        help="The farm's server; without one, the farm over the local store.",
-    ),
+_STORE_OPTIONS: Final = (
     click.option(
         "--settings",
         "settings_file",
@@ -52,11 +46,22 @@ _OPTIONS: Final = (
     ),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
 )
+_FARM_OPTION: Final = click.option(
+    "--farm",
+    "farm_url",
+    metavar="URL",
+    help="The farm's server; without one, the farm over the local store.",
+)
 
 
 def asking_options(command: F) -> F:
     """The options that say which farm is asked: --farm, --settings, --store; and --json."""
-    for option in reversed(_OPTIONS):
+    return _FARM_OPTION(store_options(command))
+
+
+def store_options(command: F) -> F:
+    """The options that say which store is meant, --settings and --store; and --json."""
+    for option in reversed(_STORE_OPTIONS):
         command = option(command)
     return command
 

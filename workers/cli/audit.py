@@ -12,7 +12,7 @@ import click
 
 from store.audit import AuditFilter, AuditRow, audit_rows
 from store.errors import UsageError
-from workers.cli.asking import show_table
+from workers.cli.asking import show_table, store_options
 from workers.farm.farm import store_of
 from workers.settings import load_settings
 
@@ -30,19 +30,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many."
 )
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Another wheelfarm.toml.",
-)
-@click.option(
-    "--store",
-    "store_option",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The store's folder.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@store_options
 def command(
     *,
     who: str | None,

@@ -13,7 +13,7 @@ from packaging.pylock import is_valid_pylock_path
 from packaging.requirements import Requirement
 
 from store.channel import RELEASE, parse_channel
-from store.disk import disk_trouble
+from store.disk import disk_trouble, write_whole
 from store.errors import UnknownIndexError, UsageError
 from store.fingerprint import parse_fingerprint
 from store.publish import Store
@@ -100,10 +100,7 @@ def _write(output: Path, chosen: Sequence[Chosen], place: Place) -> None:
     text = write(chosen, place)
     with disk_trouble("write to", output):
         _spare_others(output)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        incoming = output.with_name(f".{output.name}.incoming")
-        incoming.write_text(text, encoding="utf-8")
-        incoming.replace(output)
+    write_whole(output, text.encode())
 
 
 def _spare_others(output: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from store.disk import disk_trouble
+from store.disk import disk_trouble, write_whole
 from workers.junit import junit_xml
 from workers.outcome import Outcome
 from workers.summary import summary_markdown
@@ -41,18 +41,9 @@ class ResultFiles:
     def write(self, outcomes: Sequence[Outcome]) -> None:
         """Write them all. Raises StoreError when the disk refuses."""
         if self.junit:
-            _write(self.junit, junit_xml(outcomes))
+            write_whole(self.junit, junit_xml(outcomes))
         if self.summary:
-            _write(self.summary, summary_markdown(outcomes).encode())
+            write_whole(self.summary, summary_markdown(outcomes).encode())
         if step := os.environ.get("GITHUB_STEP_SUMMARY"):
             with disk_trouble("write to", Path(step)), Path(step).open("ab") as file:
                 file.write(summary_markdown(outcomes).encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    with disk_trouble("write to", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        incoming = path.with_name(f".{path.name}.incoming")
-        incoming.write_bytes(data)
-        incoming.replace(path)

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from store.access import RIGHTS, Actor, Grant, parse_pattern, parse_right
 from store.accounts import LONGEST_LIFE, Account, Accounts, NewToken
-from workers.cli.asking import show_table, submitter
+from workers.cli.asking import show_table, store_options, submitter
 from workers.farm.farm import store_of
 from workers.settings import load_settings
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_OPTIONS = (
-    click.option(
-        "--settings",
-        "settings_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        help="Another wheelfarm.toml.",
-    ),
-    click.option(
-        "--store",
-        "store_option",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="The store's folder.",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-)
-
-
-def _store_options(command: F) -> F:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.group(name="token")
@@ -72,7 +47,7 @@ def command() -> None:
     show_default=True,
     help="How long it is good.",
 )
-@_store_options
+@store_options
 def create(
     *,
     name: str,
@@ -102,7 +77,7 @@ def create(
 
 
 @command.command(name="list")
-@_store_options
+@store_options
 def list_(*, settings_file: Path | None, store_option: Path | None, as_json: bool) -> None:
     """List the tokens, the oldest first; none of their secrets."""
     with _accounts(settings_file, store_option) as accounts:
@@ -116,7 +91,7 @@ def list_(*, settings_file: Path | None, store_option: Path | None, as_json: boo
 
 @command.command(name="revoke")
 @click.argument("token_id", metavar="ID")
-@_store_options
+@store_options
 def revoke(
     *, token_id: str, settings_file: Path | None, store_option: Path | None, as_json: bool
 ) -> None:
