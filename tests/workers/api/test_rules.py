@@ -22,6 +22,8 @@ from store.channel import RELEASE, Channel
 from store.delivery import Delivery
 from store.fingerprint import fingerprint_of
 from store.gate import Gate
+from store.keyring import FOLDER as KEYS
+from store.keyring import KeyRing, store_id_of
 from store.provenance import Origin
 from store.schema import jobs, submissions
 from store.target import identity_of
@@ -134,6 +136,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("rules")
     settings = Settings(store=folder / "store", cache=folder / "cache")
     store = store_of(settings, verifier=read_wheel)
+    KeyRing(folder=store.root / KEYS).create(store_id_of(store.root))
     publish(store, make_wheel(folder), channel=MINE, origin=LOCAL)
     publish(store, make_wheel(folder, name="corny"), channel=RELEASE)
     yield Server(farm_over(store, settings))
