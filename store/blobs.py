@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from store.digest import Sha256, copy_hashing
+from store.digest import Readable, Sha256, copy_hashing
 from store.disk import disk_trouble, locked_folder, sweep
 from store.errors import StoreError
 from store.folder_shelf import FolderShelf, own_shelf
@@ -81,7 +81,7 @@ class Blobs:
             yield staged
 
     @contextmanager
-    def stage(self, source: BinaryIO, filename: str) -> Iterator[Staged]:
+    def stage(self, source: Readable, filename: str) -> Iterator[Staged]:
         """A synced copy of the rest of `source`, called `filename`, in the store's file system.
 
         It is gone after the ``with`` block unless `adopt` took it. `filename` must be a plain
@@ -97,6 +97,17 @@ class Blobs:
         """Make the staged bytes a blob. When the store has them already, nothing changes."""
         self._shelf.keep(staged.path, staged.blob)
         return staged.blob
+
+    def copy(self, blob: Blob, source: Blobs) -> bool:
+        """Keep the bytes that `source` has of the blob; whether they were those of its name.
+
+        Raises StoreError for trouble with reading or writing them, and where they are not there.
+        """
+        pieces = source.part(blob.sha256, 0, blob.size - 1)
+        with self.stage(Pieces(pieces), "blob") as staged:
+            if staged.blob == blob:
+                self.adopt(staged)
+            return staged.blob == blob
 
     @property
     def local(self) -> bool:
@@ -194,7 +205,18 @@ class Blobs:
         return self._shelf.each()
 
 
-def _copy_synced(source: BinaryIO, path: Path) -> Blob:
+class Pieces:
+    """Pieces of bytes, to be read like a file that is copied."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, _most: int) -> bytes:
+        """The next piece, which may be longer; empty at the end."""
+        return next(self._pieces, b"")
+
+
+def _copy_synced(source: Readable, path: Path) -> Blob:
     with path.open("xb") as target:
         digest, size = copy_hashing(source, target)
         target.flush()

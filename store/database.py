@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy
-from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, func, select
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    MetaData,
+    Row,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -120,6 +131,22 @@ def clock(connection: Connection) -> datetime:
         return datetime.now(UTC)
     moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return moment.astimezone(UTC)
+
+
+def known_revisions() -> frozenset[str]:
+    """The forms of a catalogue that this code can bring up to date, its own among them."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return frozenset(script.revision for script in scripts.walk_revisions())
+
+
+def begin_again(connection: Connection, revision: str) -> None:
+    """Have empty tables of that revision in place of those that are there, whatever is in them."""
+    old = MetaData()
+    old.reflect(connection)
+    old.drop_all(connection)
+    upgrade(connection, revision)
 
 
 def bring_up_to_date(connection: Connection) -> None:

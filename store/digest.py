@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, NewType, TypeAlias
+from typing import BinaryIO, Final, NewType, Protocol, TypeAlias
 
 from store.errors import MalformedError
 
@@ -48,7 +48,15 @@ def sha256_of_file(path: Path) -> Sha256:
         return Sha256(hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def copy_hashing(source: BinaryIO, target: BinaryIO) -> tuple[Sha256, int]:
+class Readable(Protocol):
+    """What is read to its end, piece by piece."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, about `size` of them; empty at the end only."""
+        ...
+
+
+def copy_hashing(source: Readable, target: BinaryIO) -> tuple[Sha256, int]:
     """Copy `source` to `target`; give the SHA-256 and the size in bytes of what was copied.
 
     Hashing while copying means that what was hashed is what was written.

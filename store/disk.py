@@ -73,6 +73,22 @@ def write_whole(path: Path, data: bytes) -> None:
         incoming.replace(path)
 
 
+def write_synced(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put a file in place, whole and synced, never readable to more than `mode` says.
+
+    Raises OSError.
+    """
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut: the folder is synced, not only the file."""
     with _descriptor(folder) as descriptor:

@@ -94,6 +94,24 @@ class NotAStoreError(UsageError):
     code = "not-a-store"
 
 
+class NotABackupError(UsageError):
+    """The folder holds no whole backup, one of another store, or a newer wheelfarm made it."""
+
+    code = "not-a-backup"
+
+
+class DamagedBackupError(StoreError):
+    """A file of a backup is missing, or is not what was written."""
+
+    code = "damaged-backup"
+
+
+class NotEmptyError(UsageError):
+    """A backup was to be restored into a store that holds something already."""
+
+    code = "not-empty"
+
+
 class PolicyError(WheelfarmError):
     """A rule of the channel, of the target or of the policy forbids it."""
 

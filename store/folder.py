@@ -88,6 +88,19 @@ def open_parts(folder: Path, database: str | None, blobs: str | None, *, create:
     return parts
 
 
+def identify(folder: Path, database: Database) -> str:
+    """The id of the store in `folder`, which is open. One that is in its folder alone, and needed
+    none until now, gets it. Raises StoreError."""
+    with locked(folder), database.writing() as connection:
+        held = _store_id(connection)
+        if held is None:
+            # In the order of `_tie`, which completes what a crash leaves of it.
+            held = uuid.uuid4().hex
+            write_marker(folder, Marker(store=held, in_postgresql=False, blobs=None))
+            connection.execute(identity.insert().values(row=1, store_id=held))
+    return held
+
+
 def _take(folder: Path, *, create: bool) -> None:
     is_store = (folder / _CATALOGUE).is_file() or (folder / MARKER).is_file()
     try:

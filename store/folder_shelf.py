@@ -71,10 +71,10 @@ class FolderShelf:
             sync_folder(aside)
             sync_folder(file.parent)
 
-    def each(self) -> Iterator[Kept]:
-        """Every file with the name of a blob, in the place of a blob."""
+    def each(self, prefix: str = "[0-9a-f][0-9a-f]") -> Iterator[Kept]:
+        """Every file with the name of a blob, in the place of a blob; those of a `prefix`."""
         with disk_trouble("read", self._root):
-            for file in self._root.glob("[0-9a-f][0-9a-f]/*"):
+            for file in self._root.glob(f"{prefix}/*"):
                 if kept := self._kept(file):
                     yield kept
 

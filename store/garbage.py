@@ -41,6 +41,7 @@ from store.schema import (
     sources,
     widenings,
 )
+from store.selection import in_parts
 from store.shelf import Kept
 
 _RELEASES_AT_ONCE: Final = 200
@@ -82,7 +83,7 @@ def look(store: Store, policy: Policy) -> Collection:
         held = awaited(connection)
         free = _unnamed(connection) | _freed_by(connection, found)
     swept, condemned = Heap(), Heap()
-    for some in _batches(store.blobs.each()):
+    for some in in_parts(store.blobs.each(), _BLOBS_AT_ONCE):
         rows = _known(store, some)
         for kept in some:
             digest = kept.blob.sha256
@@ -107,7 +108,7 @@ def collect(store: Store, policy: Policy) -> Collection:
         with store.database.writing() as connection:
             _mark(connection, f"{prefix:02x}", f"{prefix + 1:02x}" if prefix < 255 else "g", held)
     swept = Heap()
-    for some in _batches(store.blobs.each()):
+    for some in in_parts(store.blobs.each(), _BLOBS_AT_ONCE):
         swept = swept.plus(_sweep(store, some, policy, _Held(held, since)))
     with store.database.reading() as connection:
         sizes = connection.execute(select(blobs.c.size).where(blobs.c.condemned_at.is_not(None)))
@@ -128,7 +129,7 @@ class _Held:
 
 def _drop(store: Store, found: Sequence[Unkept]) -> Iterator[Unkept]:
     """The newest first: what was built with others goes before them."""
-    for some in _parts(found[::-1], _RELEASES_AT_ONCE):
+    for some in in_parts(found[::-1], _RELEASES_AT_ONCE):
         with store.database.writing() as connection:
             gone = still_unkept(connection, some)
             _delete_releases(connection, gone)
@@ -265,18 +266,3 @@ def _dead(connection: Connection, column: Any, numbers: set[int]) -> set[Any]:
 def _is_due(kept: Kept, condemned_at: datetime | None, grace: timedelta) -> bool:
     moment = condemned_at or now()
     return max(moment, kept.since) <= now() - grace
-
-
-def _batches(found: Iterable[Kept]) -> Iterator[list[Kept]]:
-    listed: list[Kept] = []
-    for kept in found:
-        listed.append(kept)
-        if len(listed) == _BLOBS_AT_ONCE:
-            yield listed
-            listed = []
-    if listed:
-        yield listed
-
-
-def _parts(found: Sequence[Unkept], size: int) -> Iterator[Sequence[Unkept]]:
-    return (found[first : first + size] for first in range(0, len(found), size))

@@ -10,7 +10,6 @@ can read those cannot sign. `keys.json` holds no secret, and is what the server 
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from store.digest import JSON, Sha256, parse_sha256
-from store.disk import disk_trouble, locked, sync_folder
+from store.disk import disk_trouble, locked, write_synced
 from store.errors import KeyTroubleError, MalformedError, NoSigningKeyError, UsageError
 from store.fields import Fields, read_object
 from store.marker import read_marker
@@ -123,16 +122,37 @@ class KeyRing:
                 self._place(last.keyid).unlink(missing_ok=True)
         return new
 
+    def copy_to(self, other: KeyRing) -> PublicKeys:
+        """Have `other`, which has no keys or these very ones, hold the same; give its public ones.
+
+        Raises NoSigningKeyError when there are none here, UsageError when `other` has its own.
+        """
+        with disk_trouble("write to", other.folder):
+            other.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.public()
+        with locked(self.folder):  # so that the list and the key are of one moment
+            held = self.public()
+            pem = _pem(self._private(held.keys[-1]))
+        if (other.folder / _LIST).exists() and other.public() != held:
+            raise UsageError(
+                f"{other.folder} has keys of its own",
+                hint="move them away; or leave the others out: --without-keys",
+            )
+        other._write_down(held, pem)
+        return held
+
     def _begin(self, store: str, before: tuple[TrustedKey, ...]) -> TrustedKey:
         """A new key after those `before`; on disk before the list names it."""
         private = Ed25519PrivateKey.generate()
         key = TrustedKey(public=private.public_key(), since=_now())
-        said = PublicKeys(store=store, keys=(*before, key)).to_json()
-        pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        with disk_trouble("write to", self.folder):
-            _write(self._place(key.keyid), pem, 0o600)
-            _write(self.folder / _LIST, json.dumps(said, indent=1).encode() + b"\n", 0o644)
+        self._write_down(PublicKeys(store=store, keys=(*before, key)), _pem(private))
         return key
+
+    def _write_down(self, held: PublicKeys, pem: bytes) -> None:
+        with disk_trouble("write to", self.folder):
+            write_synced(self._place(held.keys[-1].keyid), pem, 0o600)
+            said = json.dumps(held.to_json(), indent=1).encode() + b"\n"
+            write_synced(self.folder / _LIST, said, 0o644)
 
     def _private(self, key: TrustedKey) -> Ed25519PrivateKey:
         path = self._place(key.keyid)
@@ -234,6 +254,10 @@ def _parse_private(pem: bytes, key: TrustedKey, path: Path) -> Ed25519PrivateKey
     return private
 
 
+def _pem(private: Ed25519PrivateKey) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def _check_private(path: Path) -> None:
     mode = path.stat().st_mode
     if mode & 0o077:
@@ -256,19 +280,6 @@ def _key_json(key: TrustedKey) -> JSON:
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_LARGEST + 1)
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Put a file in place, whole and synced, never readable to more than `mode` says."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_folder(path.parent)
 
 
 def _now() -> datetime:

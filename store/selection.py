@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from packaging.utils import canonicalize_name
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, or_, select, type_coerce
@@ -28,6 +29,8 @@ from store.schema import (
     sources,
     targets,
 )
+
+T = TypeVar("T")
 
 _SHORTEST_PART: Final = 3
 _AT_ONCE: Final = 500
@@ -308,11 +311,11 @@ def _with_provenance(
         )
 
 
-def in_parts(numbers: Iterable[Any]) -> Iterator[list[Any]]:
+def in_parts(items: Iterable[T], most: int = _AT_ONCE) -> Iterator[list[T]]:
     """The items, some hundreds at a time: as many as one statement may name."""
-    listed = list(numbers)
-    for first in range(0, len(listed), _AT_ONCE):
-        yield listed[first : first + _AT_ONCE]
+    rest = iter(items)
+    while some := list(islice(rest, most)):
+        yield some
 
 
 def _is_digest(text: str) -> bool:

@@ -15,6 +15,7 @@ from workers.errors import SystemTroubleError
 COMMANDS: Final = {
     "attach": "Follow a submission to a farm again.",
     "audit": "List who changed what in a store and its farm.",
+    "backup": "Copy rows, blobs and keys of a store into a folder.",
     "build": "Build sdists into verified wheels for one or more targets.",
     "cancel": "Cancel a submission or a job of a farm.",
     "disown": "Take releases back, with all that was built with them.",
@@ -29,6 +30,7 @@ COMMANDS: Final = {
     "lock": "Pin one fingerprint's wheels for pip and uv: pylock.toml and hashed requirements.",
     "log": "Print the log of a job, or follow it.",
     "pin": "Keep wheels from the garbage collection; list the pins.",
+    "restore": "Make a store of a backup.",
     "retry": "Try failed or cancelled jobs again.",
     "serve": "Serve the store to installers, and the farm to its clients.",
     "status": "Say of a whole project that it is archived, deprecated or quarantined.",

@@ -30,15 +30,21 @@ def command(ctx: click.Context, folder: Path | None, *, repair: bool, as_json: b
     Exit status: 0 nothing is wrong, or all of it was mended; 1 something is wrong; 3 the disk, the
     bucket or the database is in trouble. It may run while the store is in use.
     """
-    left = seen = 0
     with closing(open_store(folder)) as store:
-        for fault in _faults(store, repair=repair):
-            seen += 1
-            left += not (fault.harmless or fault.repaired)
-            click.echo(json.dumps(fault.to_json()) if as_json else _line(fault))
+        left = show_faults(store, repair=repair, as_json=as_json)
+    ctx.exit(REFUSED if left else DONE)
+
+
+def show_faults(store: Store, *, repair: bool = False, as_json: bool) -> int:
+    """Print what is wrong with the store; how much of it is left to a person."""
+    left = seen = 0
+    for fault in _faults(store, repair=repair):
+        seen += 1
+        left += not (fault.harmless or fault.repaired)
+        click.echo(json.dumps(fault.to_json()) if as_json else _line(fault))
     if not as_json:
         click.echo(f"{seen} found, {left} of them to be mended by a person")
-    ctx.exit(REFUSED if left else DONE)
+    return left
 
 
 def _faults(store: Store, *, repair: bool) -> Iterator[Fault]:
