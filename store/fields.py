@@ -79,7 +79,7 @@ class Fields:
         """One of the integers of `choices`."""
         value = self._take(name)
         if not isinstance(value, int) or isinstance(value, bool) or value not in choices:
-            self._refuse(name, f"{value!r:.80} is none of {', '.join(map(str, sorted(choices)))}")
+            self._refuse(name, f"{value!r:.80} is none of {_told(choices)}")
         return value
 
     def flag(self, name: str) -> bool:
@@ -146,6 +146,12 @@ class Fields:
 
     def _at(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
+
+
+def _told(choices: Collection[int]) -> str:
+    if isinstance(choices, range):  # which may be long
+        return f"{choices[0]} to {choices[-1]}"
+    return ", ".join(map(str, sorted(choices)))
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

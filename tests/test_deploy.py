@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 import yaml
 
+from store.backup import read_backup
 from tests.services import free_port
 from tests.workers.yard import Yard, ended, until
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
-UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+UNITS = sorted((DEPLOY / "systemd").glob("wheelfarm-*"))
 
 Pack = Callable[[str], Path]
 Command = tuple[list[str], dict[str, str]]
@@ -74,6 +75,7 @@ def start(yard: Yard, command: Command) -> subprocess.Popen[str]:
     moved = {
         "8484": str(free_port()),
         "0.0.0.0": "127.0.0.1",
+        "/var/backups/wheelfarm": str(yard.folder / "backup"),
         "/opt/wheelfarm/etc/wheelfarm.toml": str(yard.settings_file),
     }
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("WHEELFARM_", "XDG_"))}
@@ -116,6 +118,13 @@ def test_its_commands_make_a_farm_that_builds(
         for process in processes:
             process.kill()
             process.communicate()
+
+
+def test_the_backup_unit_takes_a_backup(yard: Yard) -> None:
+    process = start(yard, of_unit("wheelfarm-backup.service"))
+    process.communicate()
+    assert process.returncode == 0, (yard.folder / "deployed.log").read_text()
+    assert read_backup(yard.folder / "backup").manifest.lost == ()
 
 
 def test_the_compose_file_has_its_parts() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,9 +63,15 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     publish(store, mac, target=MACOS)
     export(store, RELEASE, fingerprint_of(LINUX), root / "out")
     store.close()
-    log = root / "log"
-    command = [sys.executable, "-m", "workers.cli", "serve", "--store", str(root / "store")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with serving(root / "store", root / "log") as url:
+        yield Farm(url=url, folder=root / "out", log=root / "log")
+
+
+@contextmanager
+def serving(store: Path, log: Path, **more: str) -> Iterator[str]:
+    """The URL of a server over the store, as a process; its requests are in the log."""
+    command = [sys.executable, "-m", "workers.cli", "serve", "--store", str(store)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
     with log.open("w") as log_file:
         server = subprocess.Popen(
             [*command, "--port", "0"],
@@ -73,10 +80,12 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
             text=True,
             env=environment,
         )
-    assert server.stdout is not None
-    yield Farm(url=server.stdout.readline().strip(), folder=root / "out", log=log)
-    server.terminate()
-    server.communicate()
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.terminate()
+        server.communicate()
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:

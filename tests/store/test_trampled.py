@@ -26,7 +26,7 @@ def trample(folder: Path, rounds: int, *places: str) -> None:
     """Rounds of processes that work on one store and are killed, one after the other."""
     chance = random.Random(f"{rounds}")
     for number in range(rounds):
-        running = [_start(role, f"{number}-{place}", folder, *places)
+        running = [start(role, f"{number}-{place}", folder, *places)
                    for place, role in enumerate(ROLES)]  # fmt: skip
         for process in running:
             assert process.stdout is not None
@@ -39,7 +39,7 @@ def trample(folder: Path, rounds: int, *places: str) -> None:
             assert errors == "", errors
 
 
-def _start(role: str, seed: str, folder: Path, *places: str) -> subprocess.Popen[str]:
+def start(role: str, seed: str, folder: Path, *places: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.store.trampled", role, seed, str(folder), *places],
         stdout=subprocess.PIPE,
