@@ -51,6 +51,7 @@ class Database:
         self.in_postgresql = isinstance(place, str)
         self._reader: Engine
         self._worker: Engine
+        self._watch: sqlite3.Connection | None = None
         if isinstance(place, str):
             self._engine = postgresql.make_engine(place)
             self.name = postgresql.name_of(self._engine)
@@ -100,9 +101,28 @@ class Database:
         with self.writing() as connection:
             bring_up_to_date(connection)
 
+    def generation(self) -> str | int:
+        """A value that is another one as soon as anybody has changed anything in the catalogue.
+
+        Two equal ones mean that the same rows were seen. In SQLite it asks nobody but a piece of
+        shared memory, for some microseconds, by a connection of its own that never writes; in
+        PostgreSQL it is the snapshot that a query would have now, which also a write to
+        another database of the server changes. One thread at a time. Raises StoreError.
+        """
+        with self._translated():
+            if not self.in_postgresql:
+                if self._watch is None:
+                    self._watch = sqlite3.connect(self.name, check_same_thread=False)
+                return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+            with self._engine.connect() as connection:
+                return str(connection.execute(select(func.txid_current_snapshot())).scalar_one())
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

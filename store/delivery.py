@@ -7,13 +7,14 @@ section 14), an ETag that is the digest, and 304 for what it has already.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from store.answers import Answer, names_etag
 from store.blobs import Blobs
 from store.digest import Sha256
 from store.errors import RangeError
@@ -21,6 +22,7 @@ from store.shelf import place_of
 
 LINK_SECONDS: Final = 600
 """How long a signed URL is good. A client that follows a redirect does so at once."""
+_SMALL: Final = 256 << 10
 _FOREVER: Final = "max-age=31536000, immutable"
 # A signed URL lets in whoever has it, so no shared cache keeps it; a client's own may for a time
 # after which the signature is still good for as long again.
@@ -94,15 +96,24 @@ class Delivery:
             return Response(
                 media_type=asked.media, headers=asked.whole(**{"x-accel-redirect": place})
             )
-        if asked.blobs.local:
-            return _from_disk(asked, piece)
         return _through(asked, piece, size)
+
+    def ready(self, asked: Asked, sent: Callable[[], None] | None) -> Answer | None:
+        """The whole blob as an answer that may be kept, when it is small and goes out from here."""
+        if self.redirects or self.accel_prefix is not None or not asked.blobs.local:
+            return None
+        size = asked.blobs.size(asked.digest)
+        if size > _SMALL:
+            return None
+        body = b"".join(asked.blobs.part(asked.digest, 0, size - 1))
+        lines = {"content-type": asked.media, "content-length": f"{size}", "accept-ranges": "bytes"}
+        headers = tuple((k.encode(), v.encode()) for k, v in asked.whole(**lines).items())
+        return Answer(etag=asked.etag, headers=headers, body=body, sent=sent)
 
 
 def has_already(request: Request, etag: str) -> bool:
-    """Whether If-None-Match names `etag`, weakly compared (RFC 9110, section 13.1.2)."""
-    named = request.headers.get("if-none-match", "")
-    return named.strip() == "*" or etag in re.findall(r'(?:W/)?("[^"]*")', named)
+    """Whether the client has what that ETag is of."""
+    return names_etag(request.headers.get("if-none-match", ""), etag)
 
 
 def _redirected(asked: Asked) -> Response:
@@ -111,16 +122,8 @@ def _redirected(asked: Asked) -> Response:
     return RedirectResponse(link, status_code=307, headers=headers)
 
 
-def _from_disk(asked: Asked, piece: tuple[int, int] | None) -> Response:
-    if piece is None:  # left to itself the response answers an unsound range with 400
-        scope = asked.request.scope
-        scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"range"]
-    path = asked.blobs.path(asked.digest)
-    return FileResponse(path, media_type=asked.media, headers=asked.whole())
-
-
 def _through(asked: Asked, piece: tuple[int, int] | None, size: int) -> Response:
-    """From the bucket, as fast as the client reads; a whole blob with its digest held."""
+    """In pieces, as fast as the client reads; a whole blob of a bucket with its digest held."""
     first, last = piece or (0, size - 1)
     headers = asked.whole(**{"accept-ranges": "bytes", "content-length": str(last + 1 - first)})
     if piece:
@@ -128,7 +131,7 @@ def _through(asked: Asked, piece: tuple[int, int] | None, size: int) -> Response
     status = 206 if piece else 200
     if asked.request.method == "HEAD":
         return Response(status_code=status, media_type=asked.media, headers=headers)
-    body = (
-        asked.blobs.part(asked.digest, first, last) if piece else asked.blobs.stream(asked.digest)
-    )
+    in_part = piece is not None or asked.blobs.local
+    part, stream = asked.blobs.part, asked.blobs.stream
+    body = part(asked.digest, first, last) if in_part else stream(asked.digest)
     return StreamingResponse(body, status_code=status, media_type=asked.media, headers=headers)

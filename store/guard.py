@@ -11,7 +11,6 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +28,13 @@ _CSP: Final = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_DIGEST}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+EVERY_ANSWER: Final = (
+    (b"content-security-policy", _CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Headers that every answer has."""
 
 
 class Guard:
@@ -85,10 +91,7 @@ def _has_trick(segments: list[str]) -> bool:
 def _with_headers(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers["content-security-policy"] = _CSP
-            headers["x-content-type-options"] = "nosniff"
-            headers["referrer-policy"] = "no-referrer"
+            message["headers"] = [*message.get("headers", ()), *EVERY_ANSWER]
         await send(message)
 
     return sending

@@ -1,4 +1,5 @@
-"""Which form of a page a client gets: its ``Accept`` header, weighed (RFC 9110, PEP 691)."""
+"""Which form of a page a client gets, and how it is packed: its ``Accept`` and ``Accept-Encoding``
+headers, weighed (RFC 9110, PEP 691)."""
 
 from __future__ import annotations
 
@@ -17,6 +18,10 @@ _SAME_AS: Final = {
     "application/vnd.pypi.simple.latest+json": JSON_V1,
     "application/vnd.pypi.simple.latest+html": HTML_V1,
 }
+CODINGS: Final = ("zstd", "gzip")
+"""How a page may be packed, the smaller first (RFC 8878, RFC 1952)."""
+PLAIN: Final = "identity"
+
 _LONGEST: Final = 2_000
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 _HINT: Final = f"the forms are {', '.join(_OFFERED)}"
@@ -45,6 +50,28 @@ def choose_form(accept: str | None, wanted: str | None = None) -> str:
     if not _weight(best, ranges):
         raise NotAcceptableError("the client accepts no form of this page", hint=_HINT)
     return best
+
+
+def choose_coding(accepted: str | None) -> str:
+    """How to pack a page for who sends that ``Accept-Encoding``: one of CODINGS, or PLAIN.
+
+    Without the header, and where a client takes nothing that is offered, not at all (RFC 9110,
+    section 12.5.3). What it likes best counts, then what is smaller.
+    """
+    if accepted is None or len(accepted) > _LONGEST:
+        return PLAIN
+    ranges = [_range(part) for part in accepted.split(",") if part.strip()]
+    weights = {coding: _coding_weight(coding, ranges) for coding in CODINGS}
+    best = max(CODINGS, key=lambda coding: weights[coding])
+    plain = [each.weight for each in ranges if each.media == PLAIN]
+    return best if weights[best] > 0 and weights[best] >= max(plain, default=0) else PLAIN
+
+
+def _coding_weight(coding: str, ranges: Sequence[_Range]) -> int:
+    names = (coding, f"x-{coding}") if coding == "gzip" else (coding,)
+    named = [each.weight for each in ranges if each.media in names]
+    others = [each.weight for each in ranges if each.media == "*"]
+    return max(named or others, default=0)
 
 
 def _named(wanted: str) -> str:

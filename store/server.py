@@ -20,9 +20,10 @@ from __future__ import annotations
 import importlib.resources
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -39,6 +40,7 @@ from starlette.routing import Route
 
 from store import pages
 from store.accounts import Accounts
+from store.answers import Answer, Answers, is_worth_packing, pack
 from store.attestation import SUFFIX_OF_STATEMENT, attest
 from store.channel import RELEASE, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
@@ -56,11 +58,12 @@ from store.errors import (
 )
 from store.explain import explain_file
 from store.fingerprint import Fingerprint, parse_fingerprint
+from store.front import ASKING, Front, Ready, Watch
 from store.gate import Gate, caller_of, challenge, gated_route
 from store.guard import Guard
 from store.keyring import FOLDER as KEYS
 from store.keyring import KeyRing
-from store.negotiation import choose_form
+from store.negotiation import PLAIN, choose_coding, choose_form
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
@@ -105,7 +108,7 @@ def create_app(
 
     It signs with the key in use of `keys`; without, of the store's own folder.
     """
-    record = Servings(store.database)
+    record, answers, watch = Servings(store.database), Answers(), Watch(store.database)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -115,7 +118,7 @@ def create_app(
     app = Starlette(
         routes=_routes(),
         lifespan=lifespan,
-        middleware=[Middleware(Guard)],
+        middleware=[Middleware(Guard), Middleware(Front, answers=answers, watch=watch)],
         exception_handlers={
             WheelfarmError: _answer_error,
             HTTPException: _answer_http_error,
@@ -128,6 +131,8 @@ def create_app(
     app.state.keys = keys or KeyRing(folder=store.root / KEYS)
     app.state.gate = gate or Gate(accounts=Accounts(store.database))
     app.state.servings = record
+    app.state.answers = answers
+    app.state.ready = Ready(answers, watch) if watch.is_quick else None
     return app
 
 
@@ -152,7 +157,7 @@ def _routes() -> list[Route]:
 def _home(request: Request) -> Response:
     covers = caller_of(request).grant.covers
     shown = [each for each in _store(request).catalogue.indexes() if covers(each.channel)]
-    return _page(request, pages.home_html(shown), pages.HTML)
+    return _page(request, pages.home_html(shown), pages.HTML, kept=True)
 
 
 def _health(request: Request) -> Response:
@@ -181,7 +186,7 @@ def _project_list(request: Request) -> Response:
     form = _form(request)
     names = _store(request).catalogue.projects(channel, fingerprint)
     render = pages.project_list_json if form == pages.JSON_V1 else pages.project_list_html
-    return _page(request, render(names), form)
+    return _page(request, render(names), form, kept=True)
 
 
 def _project(request: Request) -> Response:
@@ -200,14 +205,16 @@ def _project(request: Request) -> Response:
             hint="build it for this target: `wheelfarm build`",
         )
     render = pages.project_json if form == pages.JSON_V1 else pages.project_html
-    return _page(request, render(project, releases, _FILES_FROM_PROJECT, status), form)
+    text = render(project, releases, _FILES_FROM_PROJECT, status)
+    return _page(request, text, form, kept=True)
 
 
 def _links(request: Request) -> Response:
     channel, fingerprint = _index(request)
     releases = _store(request).catalogue.listing(channel, fingerprint)
     title = f"Links for {fingerprint} in {channel}"
-    return _page(request, pages.links_html(title, releases, _FILES_FROM_LINKS), pages.HTML)
+    text = pages.links_html(title, releases, _FILES_FROM_LINKS)
+    return _page(request, text, pages.HTML, kept=True)
 
 
 def _file(request: Request) -> Response:
@@ -218,10 +225,10 @@ def _file(request: Request) -> Response:
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
+    note = partial(request.app.state.servings.note, *_named_index(request), release.filename)
     if request.method == "GET":
-        channel, fingerprint = _named_index(request)
-        request.app.state.servings.note(channel, fingerprint, release.filename)
-    return _deliver(request, release.sha256, "application/octet-stream")
+        note()
+    return _deliver(request, release.sha256, "application/octet-stream", note)
 
 
 def _statement(request: Request, release: Release) -> Response:
@@ -250,7 +257,10 @@ def _key_ring(request: Request) -> KeyRing:
     return keys
 
 
-def _deliver(request: Request, digest: Sha256, media: str) -> Response:
+def _deliver(
+    request: Request, digest: Sha256, media: str, note: Callable[[], None] | None = None
+) -> Response:
+    """A blob; `note` is called for each time that it goes out again."""
     delivery = request.app.state.delivery
     assert isinstance(delivery, Delivery)
     asked = Asked(
@@ -260,13 +270,17 @@ def _deliver(request: Request, digest: Sha256, media: str) -> Response:
         media=media,
         headers=_mismatch(request),
     )
+    if ASKING in request.scope and (ready := delivery.ready(asked, note)):
+        _keep(request, ready)
+        if not has_already(request, ready.etag):
+            return Response(ready.body, headers={k.decode(): v.decode() for k, v in ready.headers})
     return delivery.answer(asked)
 
 
 def _provenance(request: Request) -> Response:
     release = _served(request, request.path_params["filename"])
     explanation = explain_file(_store(request), release)
-    return JSONResponse(explanation.to_json(), headers={"cache-control": _ASK_AGAIN})
+    return _page(request, json.dumps(explanation.to_json()), "application/json")
 
 
 def _add_slash(request: Request) -> Response:
@@ -331,18 +345,39 @@ def _form(request: Request) -> str:
     return choose_form(accept or None, request.query_params.get("format"))
 
 
-def _page(request: Request, text: str, media: str) -> Response:
-    """A page with its ETag, or 304 when the client has it (RFC 9110, section 13)."""
+def _page(request: Request, text: str, media: str, *, kept: bool = False) -> Response:
+    """A page with its ETag, packed as the client takes it, or 304 when the client has it.
+
+    The ETag is a strong one, so each coding has its own (RFC 9110, section 8.8.3). `kept`: it
+    depends on nothing but the catalogue and what is asked, and may be kept.
+    """
     body = text.encode("utf-8")
+    coding = _coding(request) if is_worth_packing(body) else PLAIN
+    packed = {} if coding == PLAIN else {"content-encoding": coding}
+    suffix = "" if coding == PLAIN else f"-{coding}"
     headers = {
-        "etag": f'"{sha256_of(body)[:32]}"',
+        "etag": f'"{sha256_of(body)[:32]}{suffix}"',
         "cache-control": _ASK_AGAIN,
-        "vary": "Accept",
+        "vary": "Accept, Accept-Encoding",
         **_mismatch(request),
     }
-    if has_already(request, headers["etag"]):
+    known = has_already(request, headers["etag"])
+    if known and not kept:
         return Response(status_code=304, headers=headers)
-    return Response(body, media_type=media, headers=headers)
+    sent = pack(body, coding) if packed else body
+    answer = Response(sent, media_type=media, headers={**headers, **packed})
+    if kept:
+        _keep(request, Answer(etag=headers["etag"], headers=tuple(answer.raw_headers), body=sent))
+    return Response(status_code=304, headers=headers) if known else answer
+
+
+def _keep(request: Request, answer: Answer) -> None:
+    if asking := request.scope.get(ASKING):
+        request.app.state.answers.keep(asking, answer)
+
+
+def _coding(request: Request) -> str:
+    return choose_coding(",".join(request.headers.getlist("accept-encoding")) or None)
 
 
 def _mismatch(request: Request) -> dict[str, str]:

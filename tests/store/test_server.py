@@ -84,7 +84,7 @@ def test_the_project_list_in_both_forms(client: Client) -> None:
     assert machine.headers["content-type"] == JSON_V1
     assert machine.json()["projects"] == [{"name": "wheaty"}]
     for answer in (html, machine):
-        assert answer.headers["vary"] == "Accept"
+        assert answer.headers["vary"] == "Accept, Accept-Encoding"
         assert answer.headers["cache-control"] == "no-cache"
 
 

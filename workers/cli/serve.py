@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,7 @@ from store.delivery import Delivery
 from store.disk import sweep
 from store.errors import UsageError
 from store.gate import Gate
+from store.protocol import BoundedProtocol
 from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
@@ -54,8 +57,17 @@ _SECONDS_TO_LEAVE: Final = 3
     metavar="PREFIX",
     help="The prefix that a proxy in front strips from paths, such as /wheels.",
 )
+@click.option("--no-access-log", is_flag=True, help="Leave single requests out of the log.")
 @click.option("--no-farm", is_flag=True, help="Serve files only: nothing can be submitted.")
-def command(folder: Path | None, host: str, port: int, root_path: str, *, no_farm: bool) -> None:
+def command(
+    folder: Path | None,
+    host: str,
+    port: int,
+    root_path: str,
+    *,
+    no_access_log: bool,
+    no_farm: bool,
+) -> None:
     """Serve the store to pip, uv and other installers until Ctrl-C.
 
     Prints the URL on standard output once it takes connections; the log goes to standard error.
@@ -73,18 +85,17 @@ def command(folder: Path | None, host: str, port: int, root_path: str, *, no_far
         listener = _listen(host, port)
         click.echo(_url(host, listener.getsockname()[1]))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        run = partial(_run, listener=listener, root_path=root_path, access_log=not no_access_log)
         if no_farm:
-            _run(create_app(store, delivery, gate, keys_of(settings)), listener, root_path)
+            run(create_app(store, delivery, gate, keys_of(settings)))
             return
         _say_who_may(gate)
         with pokes(celery_app(settings)) as poker:
             farm = farm_over(store, settings, poker)
-            _run_farm(farm, delivery, gate, listener, root_path)
+            _run_farm(farm, delivery, gate, run)
 
 
-def _run_farm(
-    farm: Farm, delivery: Delivery, gate: Gate, listener: socket.socket, root_path: str
-) -> None:
+def _run_farm(farm: Farm, delivery: Delivery, gate: Gate, run: Callable[[Starlette], None]) -> None:
     """Serve the store and the farm's API, and plan what is submitted."""
     # Imported here: who serves files only starts without the API.
     from workers.api.app import create_server  # noqa: PLC0415
@@ -98,7 +109,7 @@ def _run_farm(
     try:
         desk = FarmDesk(farm, Actor(who="server"), planning.nudge)
         app = create_server(desk, delivery, gate, _minter(farm), keys_of(farm.settings))
-        _run(app, listener, root_path)
+        run(app)
     finally:
         planning.stop()
 
@@ -139,11 +150,13 @@ def _minter(farm: Farm) -> Minter | None:
     return Minter(farm.store.database, farm.settings.trusts)
 
 
-def _run(app: Starlette, listener: socket.socket, root_path: str) -> None:
+def _run(app: Starlette, listener: socket.socket, root_path: str, *, access_log: bool) -> None:
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=partial(BoundedProtocol, ready=app.state.ready),  # type: ignore[arg-type]
+        loop="uvloop",
         ws="none",
+        access_log=access_log,
         log_config=None,
         server_header=False,
         root_path=root_path.rstrip("/"),
