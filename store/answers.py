@@ -18,6 +18,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import zstandard
@@ -34,7 +35,7 @@ _SECONDS: Final = 10
 _OVERHEAD: Final = 1_000
 _SMALLEST_PACKED: Final = 400
 _LONGEST_PATH: Final = 600
-_LONGEST_HEADER: Final = 400
+_LONGEST_HEADER: Final = 1_000
 _MOST_AGENTS: Final = 4_096
 _FOLDERS: Final = (b"simple", b"links", b"files")
 _LEVELS: Final = {"gzip": 6, "zstd": 9}
@@ -71,7 +72,7 @@ class Asking:
     generation: Hashable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is made of it once is kept in it
 class Answer:
     """An answer of status 200, with all of its headers but those that every answer has.
 
@@ -96,6 +97,11 @@ class Answer:
         """The headers of the 304 in its place (RFC 9110, section 15.4.5)."""
         return tuple(pair for pair in self.headers if not pair[0].startswith(b"content-"))
 
+    @cached_property
+    def written(self) -> bytes:
+        """Its headers as they are written, to their end."""
+        return b"".join(b"%s: %s\r\n" % pair for pair in self.headers) + b"\r\n"
+
 
 def names_etag(named: str, etag: str) -> bool:
     """Whether If-None-Match names `etag`, weakly compared (RFC 9110, section 13.1.2)."""
@@ -116,24 +122,19 @@ class Answers:
     def question(self, method: bytes | str, target: bytes, headers: Headers) -> Question | None:
         """The question in a request for `target` (path and query); None for one whose answer is
         nobody else's."""
-        accept = coding = agent = known = b""
+        if method not in _METHODS or len(target) > _LONGEST_PATH:
+            return None
+        said: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name == b"accept":
-                accept = value if not accept else b"\0" * (_LONGEST_HEADER + 1)
-            elif name == b"accept-encoding":
-                coding = value if not coding else b"\0" * (_LONGEST_HEADER + 1)
-            elif name == b"user-agent":
-                agent = value
-            elif name == b"if-none-match":
-                known = value
-            elif name in _PERSONAL:
-                return None
-        short = len(accept) <= _LONGEST_HEADER and len(coding) <= _LONGEST_HEADER
-        if method not in _METHODS or len(target) > _LONGEST_PATH or not short:
+            if name in _HEARD:
+                if name in said or name in _PERSONAL or len(value) > _LONGEST_HEADER:
+                    return None
+                said[name] = value
+        agent, accept = said.get(b"user-agent", b""), said.get(b"accept", b"")
+        if not self._suits(agent, target):
             return None
-        if not self._fits(agent, target):
-            return None
-        return Question(key=(target, accept, coding), known=known)
+        key = (target, accept, said.get(b"accept-encoding", b""))
+        return Question(key=key, known=said.get(b"if-none-match", b""))
 
     def find(self, question: Question, generation: Hashable) -> Answer | None:
         """The answer that was kept of that generation."""
@@ -154,7 +155,7 @@ class Answers:
             while self._bytes > self._most and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1][2].memory
 
-    def _fits(self, agent: bytes, target: bytes) -> bool:
+    def _suits(self, agent: bytes, target: bytes) -> bool:
         """Whether the client says nothing of itself that speaks against the index."""
         fingerprint = _fingerprint_in(target)
         fits = self._agents.get((agent, fingerprint))
@@ -168,6 +169,7 @@ class Answers:
 
 _METHODS: Final = (b"GET", b"HEAD", "GET", "HEAD")
 _PERSONAL: Final = frozenset({b"authorization", b"range", b"cookie"})
+_HEARD: Final = _PERSONAL | {b"accept", b"accept-encoding", b"if-none-match", b"user-agent"}
 
 
 def _fits(agent: str, fingerprint: str) -> bool:

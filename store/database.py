@@ -109,13 +109,18 @@ class Database:
         PostgreSQL it is the snapshot that a query would have now, which also a write to
         another database of the server changes. One thread at a time. Raises StoreError.
         """
-        with self._translated():
-            if not self.in_postgresql:
-                if self._watch is None:
-                    self._watch = sqlite3.connect(self.name, check_same_thread=False)
-                return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
-            with self._engine.connect() as connection:
-                return str(connection.execute(select(func.txid_current_snapshot())).scalar_one())
+        if not self.in_postgresql:
+            return self._data_version()
+        with self._translated(), self._engine.connect() as connection:
+            return str(connection.execute(select(func.txid_current_snapshot())).scalar_one())
+
+    def _data_version(self) -> int:
+        try:  # no context manager: this is asked for each page that goes out
+            if self._watch is None:
+                self._watch = sqlite3.connect(self.name, timeout=0, check_same_thread=False)
+            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise self._trouble(error) from error
 
     def close(self) -> None:
         """Close every connection."""

@@ -91,22 +91,38 @@ class Front:
 
 
 class Ready:
-    """The answers that are ready this moment, where that can be known at once."""
+    """The answers that are ready this moment, where that can be known at once.
+
+    One look at the catalogue serves all requests of one turn of the event loop: they had begun to
+    arrive when the loop asked which connections have something, before the look.
+    """
 
     def __init__(self, answers: Answers, watch: Watch) -> None:
         self._answers = answers
         self._watch = watch
+        self._seen: Hashable = None
 
     def answer(
-        self, method: bytes, target: bytes, headers: Headers
+        self, method: bytes, target: bytes, headers: Headers, *, first: bool = True
     ) -> tuple[Answer, Question] | None:
-        """The answer to a request, and its question; None when the application has to be asked."""
+        """The answer to a request, and its question; None when the application has to be asked.
+
+        `first`: it is the first one of what its connection had to read in this turn.
+        """
         question = self._answers.question(method, target, headers)
         if question is None:
             return None
-        generation = self._watch.now()
-        found = self._answers.find(question, generation) if generation is not None else None
+        if self._seen is None or not first:
+            self._look()
+        found = self._answers.find(question, self._seen) if self._seen is not None else None
         return (found, question) if found else None
+
+    def _look(self) -> None:
+        self._seen = self._watch.now()
+        asyncio.get_running_loop().call_soon(self._forget)  # before the loop reads again
+
+    def _forget(self) -> None:
+        self._seen = None
 
 
 async def _send(answer: Answer, question: Question, method: str, send: Send) -> None:

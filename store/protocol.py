@@ -20,6 +20,7 @@ from store.guard import EVERY_ANSWER, MAX_HEADERS, MAX_PATH
 MAX_HEAD: Final = MAX_HEADERS + 2 * MAX_PATH + 4_096
 """Bytes of a request before its body; what the guard refuses more precisely is below it."""
 HEAD_SECONDS: Final = 20
+_EVERY: Final = b"".join(b"%s: %s\r\n" % pair for pair in EVERY_ANSWER)
 _TOO_LARGE: Final = b'{"code":"headers-too-large","message":"the headers are too long","hint":null}'
 
 
@@ -30,6 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._ready = ready
         self._in_head = 0
+        self._heads = 0
         self._head_open = False
         self._answered = False
         self._head_timer: TimerHandle | None = None
@@ -47,6 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, within the bounds of a head."""
         self._in_head += len(data)
+        self._heads = 0
         super().data_received(data)
         if self._head_open and self._in_head > MAX_HEAD:
             self._refuse()
@@ -63,9 +66,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._in_head = 0
         self._head_open = self._answered = False
+        self._heads += 1
         if self._ready is not None and self._is_plain():
             target = self.root_path.encode() + self.url
-            found = self._ready.answer(self.parser.get_method(), target, self.headers)
+            method, first = self.parser.get_method(), self._heads == 1
+            found = self._ready.answer(method, target, self.headers, first=first)
             if found:
                 self._answered = True
                 self._write(*found)
@@ -102,27 +107,28 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _write(self, answer: Answer, question: Question) -> None:
-        known = answer.is_known_to(question)
-        headers = answer.not_modified() if known else answer.headers
-        status = 304 if known else 200
-        parts = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers, *EVERY_ANSWER):
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n")
-        if not known and self.parser.get_method() == b"GET":
-            parts.append(answer.body)
+        first = b"".join(b"%s: %s\r\n" % pair for pair in self.server_state.default_headers)
+        if answer.is_known_to(question):
+            rest = b"".join(b"%s: %s\r\n" % pair for pair in answer.not_modified())
+            self._put(304, first + _EVERY + rest + b"\r\n")
+        elif self.parser.get_method() == b"GET":
+            self._put(200, first + _EVERY + answer.written + answer.body)
             if answer.sent:
                 answer.sent()
-        self.transport.write(b"".join(parts))
-        self._log(status)
+        else:
+            self._put(200, first + _EVERY + answer.written)
+
+    def _put(self, status: int, rest: bytes) -> None:
+        self.transport.write(STATUS_LINE[status] + rest)
+        if self.access_log:
+            self._log(status)
         self.on_response_complete()
 
     def _log(self, status: int) -> None:
-        if self.access_log:
-            host = ":".join(map(str, self.client or ()))
-            method, target = self.parser.get_method().decode(), self.url.decode("latin-1")
-            text = '%s - "%s %s HTTP/%s" %d'  # uvicorn's own
-            self.access_logger.info(text, host, method, target, "1.1", status)
+        host = ":".join(map(str, self.client or ()))
+        method, target = self.parser.get_method().decode(), self.url.decode("latin-1")
+        text = '%s - "%s %s HTTP/%s" %d'  # uvicorn's own
+        self.access_logger.info(text, host, method, target, "1.1", status)
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._give_up)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from store.errors import NotAcceptableError
-from store.negotiation import choose_form
+from store.negotiation import choose_coding, choose_form
 from store.pages import HTML, HTML_V1, JSON_V1
 
 PIP = f"{JSON_V1}, {HTML_V1}; q=0.1, text/html; q=0.01"
@@ -76,3 +76,32 @@ def test_the_query_beats_the_header(wanted: str, form: str) -> None:
 def test_a_format_that_no_page_has(wanted: str) -> None:
     with pytest.raises(NotAcceptableError, match="no page has the format"):
         choose_form(None, wanted)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        (None, "identity"),
+        ("", "identity"),
+        ("gzip", "gzip"),
+        ("x-gzip", "gzip"),
+        ("zstd", "zstd"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip;q=1.0, zstd;q=0.5", "gzip"),
+        ("gzip;q=0.5, zstd;q=0.5", "zstd"),
+        ("gzip;q=0", "identity"),
+        ("*", "zstd"),
+        ("*;q=0.1, zstd;q=0", "gzip"),
+        ("*;q=0", "identity"),
+        ("identity", "identity"),
+        ("identity;q=0", "identity"),
+        ("identity;q=0.5, gzip;q=1", "gzip"),
+        ("identity;q=1, gzip;q=0.5", "identity"),
+        ("br, deflate", "identity"),
+        ("GZIP ; Q=1", "gzip"),
+        ("gzip;q=nonsense", "identity"),
+        ("gzip" + " " * 3_000, "identity"),
+    ],
+)
+def test_a_page_is_packed_as_the_client_likes_it(accepted: str | None, coding: str) -> None:
+    assert choose_coding(accepted) == coding
