@@ -89,6 +89,7 @@ def _nginx(root: Path, behind: str) -> Iterator[str]:
     for old, new in (
         ("server 127.0.0.1:8484;", f"server {behind.removeprefix('http://').rstrip('/')};"),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
+        ("/var/cache/nginx/wheelfarm", f"{root}/pages"),
         ("alias /srv/wheelfarm/blobs/;", f"alias {root}/store/blobs/;"),
     ):
         assert text.count(old) == 1, old
