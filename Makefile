@@ -7,12 +7,13 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAMP := $(VENV)/.installed
 SERVICES := $(VENV)/.services
+PEERS := $(VENV)/peers/.installed
 BIN := $(abspath $(VENV))/bin
 # A caller's own settings of Python must not reach into the farm's environment.
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup run test test-slow corpus chaos chaos-long check format lock clean fuzz bench-verify \
-	bench-farm
+	bench-farm bench-serve
 
 # How many damaged files of each format `make fuzz` tries.
 N ?= 100000
@@ -69,6 +70,16 @@ bench-verify: $(STAMP) ## measure verify beside plain unpacking, auditwheel and 
 
 bench-farm: $(STAMP) $(SERVICES) ## measure what the farm itself costs
 	PYTHONPATH=. "$(BIN)/python" benchmarks/farm.py
+
+# Servers of others, in an environment of their own: they pin what ours has, too.
+$(PEERS): benchmarks/peers.txt deploy/prerequisites.sh $(STAMP)
+	@bash deploy/prerequisites.sh "$(PYTHON)" bench
+	"$(PYTHON)" -m venv "$(VENV)/peers"
+	"$(VENV)/peers/bin/python" -m pip install --quiet --disable-pip-version-check -r benchmarks/peers.txt
+	@touch $@
+
+bench-serve: $(STAMP) $(PEERS) ## measure serving beside devpi, pypiserver and nginx
+	PYTHONPATH=. "$(BIN)/python" benchmarks/serve.py --programs "$(BIN)/../peers/bin"
 
 check: $(STAMP) ## lint, format, types, import arrows
 	"$(BIN)/ruff" check .

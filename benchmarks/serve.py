@@ -99,10 +99,7 @@ def fill(root: Path, wheels: Sequence[Path]) -> None:
         insert("targets", [(FINGERPRINT, canonical_json(identity_of(LINUX)).decode())])
         insert("sources", [(1, log.sha256, "bench", "1", "b.tar.gz", "index", "here", 1)])
         names = [path.name for path, _ in kept]
-        insert(
-            "files",
-            [_file(n, b.sha256, metadata.sha256) for (_, b), n in zip(kept, names, strict=True)],
-        )
+        insert("files", [_file(path.name, b.sha256, metadata.sha256) for path, b in kept])
         insert("releases", [_release(i, FINGERPRINT, n, log.sha256) for i, n in enumerate(names)])
 
 
@@ -120,8 +117,8 @@ def grow(root: Path, targets: Sequence[Target], count: int) -> None:
     each = count // len(targets)
     with _rows(root) as insert:
         insert("blobs", [(one.sha256, one.size, None) for one in (log, metadata)])
-        insert("targets", ((name, canonical_json(identity_of(target)).decode())
-                           for name, target in zip(fingerprints, targets, strict=True)))  # fmt: skip
+        identities = [canonical_json(identity_of(target)).decode() for target in targets]
+        insert("targets", list(zip(fingerprints, identities, strict=True)))
         insert("sources", [(1, log.sha256, "bench", "1", "b.tar.gz", "index", "here", 1)])
         insert("blobs", ((sha256_of(name.encode()), 1_000, None) for name in names))
         insert("files", (_file(n, sha256_of(n.encode()), metadata.sha256) for n in names))

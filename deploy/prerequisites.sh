@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# prerequisites.sh PYTHON [test]
+# prerequisites.sh PYTHON [test | bench]
 #
 # Checks that PYTHON can make virtual environments and that C extensions can be compiled for it;
-# with "test", also that PostgreSQL, Redis and nginx are there, which the tests start for themselves.
+# with "test", also that PostgreSQL, Redis and nginx are there, which the tests start for themselves;
+# with "bench", that wrk, nginx and taskset are, which `make bench-serve` measures with.
 # As root on Debian or Ubuntu it installs what is missing; elsewhere it says what to install.
 set -euo pipefail
 
@@ -29,6 +30,12 @@ if [ "$wanted" = test ]; then
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null \
         || missing+=(postgresql)
     command -v redis-server >/dev/null || missing+=(redis-server)
+    PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
+fi
+
+if [ "$wanted" = bench ]; then
+    command -v wrk >/dev/null || missing+=(wrk)
+    command -v taskset >/dev/null || missing+=(util-linux)
     PATH=$PATH:/usr/sbin command -v nginx >/dev/null || missing+=(nginx-light)
 fi
 
