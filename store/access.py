@@ -121,6 +121,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "GET /healthz": _PUBLIC,
     "GET /probe.py": _PUBLIC,
     "GET /keys.json": _PUBLIC,
+    "GET /openapi.json": _PUBLIC,
     "POST /resolve": _rule("read", "channel"),
     "POST /{channel:channel}/resolve": _rule("read", "channel"),
     f"GET {_INDEX}/simple/": _rule("read", "channel"),

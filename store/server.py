@@ -9,6 +9,7 @@
                                                    .intoto.jsonl (signed) and .cdx.json
     /{channel}/{fingerprint}/provenance/{filename} where it comes from, JSON
     /keys.json                                     the public keys of the store
+    /openapi.json                                  all of this, for programs
     /healthz                                       200 when the catalogue answers
 
 Every answer but a page or a file is JSON; an error is ``{"code", "message", "hint"}``. Who may ask
@@ -24,6 +25,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from typing import Final
 from urllib.parse import quote
 
@@ -38,7 +40,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from store import pages
+from store import openapi, pages
 from store.accounts import Accounts
 from store.answers import Answer, Answers, is_worth_packing, pack
 from store.attestation import SUFFIX_OF_STATEMENT, attest
@@ -131,6 +133,7 @@ def create_app(
     app.state.keys = keys or KeyRing(folder=store.root / KEYS)
     app.state.gate = gate or Gate(accounts=Accounts(store.database))
     app.state.servings = record
+    app.state.openapi = partial(openapi.document, "wheelfarm", version("wheelfarm"))
     app.state.answers = answers
     app.state.ready = Ready(answers, watch) if watch.is_quick else None
     return app
@@ -143,6 +146,7 @@ def _routes() -> list[Route]:
         gated_route("/healthz", _health),
         gated_route("/probe.py", _probe),
         gated_route("/keys.json", _keys),
+        gated_route(openapi.PATH, _openapi),
         gated_route("/resolve", _resolve, method="POST"),
         gated_route("/{channel:channel}/resolve", _resolve, method="POST"),
         gated_route(f"{index}/simple/", _project_list),
@@ -249,6 +253,10 @@ _SIDECARS: Final = {SUFFIX_OF_STATEMENT: _statement, SUFFIX_OF_SBOM: _bill}
 def _keys(request: Request) -> Response:
     text = json.dumps(_key_ring(request).public().to_json(), indent=1) + "\n"
     return _page(request, text, "application/json")
+
+
+def _openapi(request: Request) -> Response:
+    return _page(request, json.dumps(request.app.state.openapi()), "application/json")
 
 
 def _key_ring(request: Request) -> KeyRing:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 
+from store import openapi
 from store.delivery import Delivery
 from store.errors import MalformedError, WheelfarmError
 from store.gate import Gate, challenge, gated_route
@@ -59,8 +60,10 @@ def create_server(
     `minter` gives tokens to the jobs of CI systems, where the settings trust any.
     """
     app = create_app(desk.farm.store, delivery, gate, keys)
-    api = Mount(ROOT, create_api(desk, gate, minter))
-    app.router.routes[:0] = [gated_route("/metrics", _metrics), api, *upload_routes()]
+    api = create_api(desk, gate, minter)
+    own = [gated_route("/metrics", _metrics), Mount(ROOT, api), *upload_routes()]
+    app.router.routes[:0] = own
+    app.state.openapi = lambda: openapi.joined(api.openapi(), ROOT, _MORE_PATHS)
     app.state.desk = desk
     app.state.uploading = new_limiter()
     return app
@@ -77,7 +80,7 @@ def create_api(desk: FarmDesk, gate: Gate, minter: Minter | None) -> FastAPI:
         redirect_slashes=False,
         middleware=[Middleware(BoundedBody)],
     )
-    api.openapi_version = "3.2.0"  # the first that describes streams of events
+    api.openapi_version = openapi.VERSION  # the first that describes streams of events
     for kind, answer in _ANSWERS.items():
         api.add_exception_handler(kind, answer)
     api.include_router(router)
@@ -95,6 +98,54 @@ def _metrics(request: Request) -> Response:
     jobs = listing.counts_by_state(desk.farm.store.database)
     text = metrics_text(desk.queues(), desk.workers().workers, jobs)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _upload_path(name: str, *parameters: Mapping[str, Any]) -> dict[str, Any]:
+    text, file = {"type": "string"}, {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {":action": text, "content": file}}
+    return {
+        "post": {
+            "operationId": name,
+            "summary": "Upload a wheel or an sdist, as twine and `uv publish` do.",
+            "parameters": list(parameters),
+            "requestBody": {"content": {"multipart/form-data": {"schema": form}}},
+            "responses": {"200": {"description": "It is in."}, **openapi.troubles()},
+        }
+    }
+
+
+_MORE_PATHS: Final[Mapping[str, Any]] = {
+    "/legacy/": _upload_path("upload"),
+    "/release/legacy/": _upload_path("upload_release"),
+    "/dev/{name}/legacy/": _upload_path("upload_dev", openapi.parameter("name")),
+    f"{ROOT}/openapi.json": {
+        "get": {
+            "operationId": "api_openapi",
+            "summary": "The part of this document that is about the farm.",
+            "responses": {
+                "200": {
+                    "description": "A document.",
+                    "content": {"application/json": {"schema": {"type": "object"}}},
+                },
+                **openapi.troubles(),
+            },
+        }
+    },
+    "/metrics": {
+        "get": {
+            "operationId": "metrics",
+            "summary": "The figures of /api/queues, for Prometheus.",
+            "responses": {
+                "200": {
+                    "description": "Figures.",
+                    "content": {"text/plain": {"schema": {"type": "string"}}},
+                },
+                **openapi.troubles(),
+            },
+        }
+    },
+}
+"""What this application answers beside the store's pages and the API."""
 
 
 def _answer_error(_request: Request, error: Exception) -> Response:
