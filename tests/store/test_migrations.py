@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from store.database import Database, alembic_config, upgrade
-from store.errors import NotAStoreError, StoreError
+from store.errors import NotAStoreError, StoreError, StoreUnreachableError
 from store.publish import Store
 from store.schema import HEAD, metadata, release_requirements, releases, widenings
 
@@ -166,6 +167,24 @@ def test_three_processes_open_a_new_store_at_once(
     database = Database(*urls or [tmp_path / "store/catalogue.sqlite"])
     assert _differences(database) == []
     database.close()
+
+
+def test_a_database_that_another_process_holds_may_be_had_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.database._BUSY_MILLISECONDS", 100)
+    place = tmp_path / "catalogue.sqlite"
+    database, other = Database(place), sqlite3.connect(place, isolation_level=None)
+    database.migrate()
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnreachableError, match="locked") as caught, database.writing():
+        pass
+    assert caught.value.transient
+    other.execute("ROLLBACK")
+    with database.writing() as connection:
+        assert connection.in_transaction()
+    database.close()
+    other.close()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
