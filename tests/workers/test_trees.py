@@ -182,9 +182,7 @@ def test_a_branch_a_tag_or_a_commit_is_what_it_names(
     assert entry[0].mtime == 1_714_979_289
 
 
-def test_submodules_come_with_it(
-    tmp_path: Path, repository: Path, settings: Settings
-) -> None:
+def test_submodules_come_with_it(tmp_path: Path, repository: Path, settings: Settings) -> None:
     inner = project(tmp_path / "inner")
     git(inner, "init", "--quiet")
     git(inner, "add", "-A")
