@@ -15,6 +15,7 @@ import argparse
 import base64
 import hashlib
 import http.client
+import itertools
 import json
 import os
 import random
@@ -38,8 +39,9 @@ from uv import find_uv_bin
 from store.digest import canonical_json, sha256_of
 from store.fingerprint import fingerprint_of
 from store.publish import Store
+from store.shelf import Blob
 from store.target import Target, identity_of
-from tests.store.wheelshop import LINUX, make_wheel
+from tests.store.wheelshop import LINUX, make_wheel, read_wheel
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = 16
@@ -48,7 +50,7 @@ PAYLOAD = 12_000
 SMALL = 2_000
 FINGERPRINTS = 1_000
 SAMPLE = 1_000
-WARMED = 200
+WARMING = 30
 INSTALLED = 50
 ROUNDS = 5
 FINGERPRINT = fingerprint_of(LINUX)
@@ -91,17 +93,21 @@ def make_wheels(folder: Path, projects: int) -> list[Path]:
 def fill(root: Path, wheels: Sequence[Path]) -> None:
     """Our store of these wheels, by straight rows."""
     store = Store.open(root)
-    (log, metadata) = (store.blobs.put_bytes(text) for text in (b"log", b"Metadata-Version: 2.1\n"))
-    kept = [(path, store.blobs.put_file(path)) for path in wheels]
+    log = store.blobs.put_bytes(b"log")
+    kept = [(path, store.blobs.put_file(path), _metadata(store, path)) for path in wheels]
     store.close()
     with _rows(root) as insert:
-        insert("blobs", [(each.sha256, each.size, None) for each in (log, metadata)])
-        insert("blobs", [(blob.sha256, blob.size, None) for _, blob in kept])
+        every = {blob.sha256: blob.size for blob in (log, *(b for _, *two in kept for b in two))}
+        insert("blobs", [(sha256, size, None) for sha256, size in every.items()])
         insert("targets", [(FINGERPRINT, canonical_json(identity_of(LINUX)).decode())])
         insert("sources", [(1, log.sha256, "bench", "1", "b.tar.gz", "index", "here", 1)])
-        names = [path.name for path, _ in kept]
-        insert("files", [_file(path.name, b.sha256, metadata.sha256) for path, b in kept])
+        insert("files", [_file(path.name, b.sha256, m.sha256) for path, b, m in kept])
+        names = [path.name for path, *_ in kept]
         insert("releases", [_release(i, FINGERPRINT, n, log.sha256) for i, n in enumerate(names)])
+
+
+def _metadata(store: Store, wheel: Path) -> Blob:
+    return store.blobs.put_bytes(read_wheel(wheel).metadata)
 
 
 def grow(root: Path, targets: Sequence[Target], count: int) -> None:
@@ -332,8 +338,9 @@ def behind_nginx(root: Path, wheels: Sequence[Path]) -> Iterator[Served]:
 
 
 def measure(served: Served, paths: Sequence[str], seconds: int) -> Run:
-    """What wrk gets of these paths, once some were asked for."""
-    for path in paths[:WARMED]:
+    """What wrk gets of these paths, once as many as time allows were asked for."""
+    ends = time.monotonic() + WARMING
+    for path in itertools.takewhile(lambda _: time.monotonic() < ends, paths):
         answer = requests.get(served.url + path, timeout=60)
         assert answer.status_code == 200, (path, answer.status_code)
     with tempfile.NamedTemporaryFile("w", suffix=".paths") as file:

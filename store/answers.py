@@ -6,7 +6,7 @@ the next request. So an answer is never old, and never has to be thrown away by 
 something. What an answer depends on beside the catalogue is in its question (path, query,
 `Accept`, `Accept-Encoding`), or keeps it from being kept: a token, a client of another
 fingerprint. The settings of a server do not change while it runs, but a rule of theirs may look
-at the clock: nothing is kept for longer than some seconds.
+at the clock: nothing is kept for longer than a minute.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_BYTES: Final = 64 << 20
 """Of all answers that are kept."""
 LARGEST: Final = 4 << 20
 """Bytes of an answer that is worth keeping."""
-_SECONDS: Final = 10
+_SECONDS: Final = 60
 _OVERHEAD: Final = 1_000
 _SMALLEST_PACKED: Final = 400
 _LONGEST_PATH: Final = 600
