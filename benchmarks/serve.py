@@ -306,7 +306,10 @@ def nginx_alone(root: Path, wheels: Sequence[Path], pages_of: Served) -> Iterato
         place = site / path.lstrip("/")
         place.mkdir(parents=True)
         (place / "index.html").write_bytes(requests.get(pages_of.url + path, timeout=30).content)
-    shutil.copytree(wheels[0].parent, site / f"release/{FINGERPRINT}/files")
+    files = site / f"release/{FINGERPRINT}/files"
+    shutil.copytree(wheels[0].parent, files)
+    for path in wheels:
+        (files / f"{path.name}.metadata").write_bytes(read_wheel(path).metadata)
     port = free_port()
     config = f"server {{ listen 127.0.0.1:{port}; root {site}; default_type text/html; }}\n"
     with nginx(root, config, port) as pid:
