@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from store import catalogue
 from store.blobs import Blobs, Staged
 from store.catalogue import Catalogue
-from store.channel import Channel, admit
+from store.channel import Channel, Inheritance, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
 from store.errors import (
@@ -113,15 +113,17 @@ class Store:
         blobs: str | None = None,
         verifier: Verifier | None = None,
         quota: Quota = _no_quota,
+        inheritance: Inheritance = Inheritance(),  # noqa: B008  # frozen
         create: bool = True,
     ) -> Store:
         """The store in the folder `path`, its tables brought up to date.
 
         Its catalogue and its blobs are in the folder; in PostgreSQL where `database`, and in a
         bucket where `blobs` is a URL. A new store when the folder is empty or absent and `create`
-        is set. Without a verifier it serves and explains, and takes nothing. Raises
-        NotAStoreError for a folder of something else, and a database or bucket of another store;
-        UsageError for what is no URL; StoreError for trouble with disk, server or bucket.
+        is set. `inheritance`: which channels list what others have. Without a verifier it serves
+        and explains, and takes nothing. Raises NotAStoreError for a folder of something else, and
+        a database or bucket of another store; UsageError for what is no URL; StoreError for trouble
+        with disk, server or bucket.
         """
         parts = open_parts(path, database, blobs, create=create)
         kept = Blobs(path, parts.shelf)
@@ -133,7 +135,7 @@ class Store:
         return cls(
             root=path,
             blobs=kept,
-            catalogue=Catalogue(parts.database),
+            catalogue=Catalogue(parts.database, inheritance),
             database=parts.database,
             verifier=verifier,
             quota=quota,

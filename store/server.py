@@ -80,9 +80,9 @@ _STATEMENT: Final = "application/vnd.in-toto.bundle"
 
 
 class _ChannelInPath(Convertor[str]):
-    """``release`` or ``dev/NAME``: a channel may hold one slash."""
+    """``release``, ``upstream`` or ``dev/NAME``: a channel may hold one slash."""
 
-    regex = "release|dev/[^/]+"
+    regex = "release|upstream|dev/[^/]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -191,7 +191,7 @@ def _project(request: Request) -> Response:
         return _redirect(request, f"../{quote(project, safe='')}/")
     channel, fingerprint = _index(request)
     form = _form(request)
-    status = _store(request).catalogue.project_status(channel, project)
+    status = _store(request).catalogue.shown_status(channel, fingerprint, project)
     releases = _store(request).catalogue.listing(channel, fingerprint, project)
     # The page of a quarantined project says so, and is there: no client looks for it elsewhere.
     if not releases and status.status != "quarantined":
@@ -219,8 +219,9 @@ def _file(request: Request) -> Response:
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
     if request.method == "GET":
-        channel, fingerprint = _named_index(request)
-        request.app.state.servings.note(channel, fingerprint, release.filename)
+        # Under the channel that has it, so that whoever takes it back there sees whom it reached.
+        _, fingerprint = _named_index(request)
+        request.app.state.servings.note(release.channel, fingerprint, release.filename)
     return _deliver(request, release.sha256, "application/octet-stream")
 
 

@@ -28,6 +28,7 @@ from builder.sdist import read_pkg_info, sdist_name
 from builder.verify import reverify, verify_for_store
 from store.access import Actor
 from store.audit import Deed, record
+from store.catalogue import record_local_name
 from store.channel import RELEASE, Channel
 from store.digest import JSON, Sha256, sha256_of_file
 from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError, WheelfarmError
@@ -199,6 +200,7 @@ def _take_sdist(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) 
     kept = desk.farm.store.keep(upload.path)
     with desk.farm.store.database.writing() as connection:
         take_name(connection, channel, upload.path.name, kept.sha256, actor.who)
+        record_local_name(connection, canonicalize_name(project))
         record(connection, _deed(actor, upload, channel, fingerprints=sorted(targets)))
     submissions = tuple(_submitted(upload, desk, actor, channel, targets))
     return Taken(channel=channel, submissions=submissions, fingerprints=tuple(targets))
@@ -230,7 +232,7 @@ def _submitted(
 def _known_targets(desk: FarmDesk, channel: Channel | None) -> dict[Fingerprint, Target]:
     """The targets that the settings name, and those of one channel or of the whole store."""
     settings = desk.farm.settings
-    known = dict(desk.farm.store.catalogue.targets(channel))
+    known = dict(desk.farm.store.catalogue.targets(channel, inherited=False))
     for target in _set_targets(settings):
         known[fingerprint_of(target)] = target
     return known

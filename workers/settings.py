@@ -18,7 +18,14 @@ from typing import Any, Final, TypeVar, get_args
 from packaging.utils import canonicalize_name
 
 from store.access import Anonymous
-from store.channel import RELEASE, Channel, parse_channel
+from store.channel import (
+    ANY_DEV,
+    RELEASE,
+    Channel,
+    Inheritance,
+    parse_channel,
+    parse_inherited,
+)
 from store.errors import MalformedError
 from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
@@ -50,7 +57,6 @@ R = TypeVar(
     "UploadRules",
     "WorkerRules",
 )
-_ANY_DEV: Final = "dev/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +92,18 @@ class Salt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRules:
-    """A ``[channels.NAME]`` table: what garbage collection keeps of a channel, and how much it may
-    hold; 0 stands for no rule and no limit.
+    """A ``[channels.NAME]`` table: what garbage collection keeps of a channel, how much it may
+    hold, and whose projects it lists beside its own; 0 stands for no rule and no limit.
 
-    `keep_versions` are the newest versions of each project in each index, `keep_days` what was
-    published since; where both are 0 everything is kept.
+    `inherit` are channels, in the order in which they are asked. `keep_versions` are the newest
+    versions of each project in each index, `keep_days` what was published since; where both are 0
+    everything is kept.
     """
 
     keep_versions: int = 0
     keep_days: int = 0
     quota_mib: int = 0
+    inherit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +210,20 @@ class Settings:
         """The rules of a channel: its own, else those of ``dev/*`` for a channel of that kind."""
         if name in self.channels:
             return self.channels[name]
-        others = self.channels.get(_ANY_DEV, ChannelRules())
+        others = self.channels.get(ANY_DEV, ChannelRules())
         return others if name.startswith("dev/") else ChannelRules()
 
     def quota(self, name: str) -> int | None:
         """How many bytes of wheels a channel may hold; None for no limit."""
         return self.channel(name).quota_mib * (1 << 20) or None
+
+    @property
+    def inheritance(self) -> Inheritance:
+        """Which channels list what others have."""
+        named = {
+            name: tuple(map(parse_channel, rules.inherit)) for name, rules in self.channels.items()
+        }
+        return Inheritance(named=named)
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
@@ -346,12 +362,17 @@ def _salt(row: object, path: str) -> Salt:
 
 def _channel_rules(row: Mapping[str, object], path: str) -> ChannelRules:
     name = path.partition(".")[2]
-    if name != _ANY_DEV:
-        try:
+    rules = _record(ChannelRules(), row, path)
+    try:
+        if name != ANY_DEV:
             parse_channel(name)
-        except MalformedError as error:
-            raise SettingsError(error.bare_message, path=path, hint=error.hint) from error
-    return _record(ChannelRules(), row, path)
+    except MalformedError as error:
+        raise SettingsError(error.bare_message, path=path, hint=error.hint) from error
+    try:
+        parse_inherited(name, rules.inherit)
+    except MalformedError as error:
+        raise SettingsError(error.bare_message, path=f"{path}.inherit", hint=error.hint) from error
+    return rules
 
 
 def _farm_rules(table: Mapping[str, object]) -> FarmRules:
