@@ -89,6 +89,15 @@ def find_sdist(
     return _found(chosen, pinned, index_url)
 
 
+def has_project(name: str, index_url: str | None = None) -> bool:
+    """Whether the index knows a project of that name, asked now. Raises IndexUnreachableError."""
+    try:
+        _project_page(_checked_url(index_url or PYPI_SIMPLE_ENDPOINT), name)
+    except NoSuchProjectError:
+        return False
+    return True
+
+
 def fetch_sdist(found: FoundSdist, folder: Path) -> Sdist:
     """Fetch `found` into `folder`, its hash checked while it is copied.
 

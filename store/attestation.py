@@ -31,6 +31,7 @@ UPLOADED: Final = "urn:wheelfarm:build-type:uploaded-wheel:1"
 """That of a wheel which was built elsewhere and brought here: nobody saw from what."""
 _BUILDER: Final = "urn:wheelfarm:store:"
 _PUBLISHED: Final = "wheelfarm_publishedOn"  # SLSA: an extension field begins with its vendor
+_PROMOTED: Final = "wheelfarm_promoted"
 _PARAMETERS: Final = frozenset({"source", "target", "recipe", "channel"})
 
 
@@ -150,10 +151,12 @@ def _run(release: Release, record: Mapping[str, Any]) -> JSON:
     """Which run it was, and when; builds of before they were noted have no times."""
     facts = record["environment"]
     times = {"startedOn": facts.get("started_on"), "finishedOn": facts.get("finished_on")}
+    promotion = {_PROMOTED: dict(release.promotion)} if release.promotion else {}
     return {
         "invocationId": release.build_key,
         _PUBLISHED: timestamp(release.published_at),
         **{name: time for name, time in times.items() if time is not None},
+        **promotion,
     }
 
 

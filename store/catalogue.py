@@ -189,10 +189,7 @@ class Catalogue:
     def release(self, release_id: int) -> Release:
         """The release of that number. Raises NotFoundError."""
         with self._database.reading() as connection:
-            row = connection.execute(_RELEASE.where(releases.c.id == release_id)).first()
-        if row is None:
-            raise NotFoundError(f"the store has no release number {release_id}")
-        return _release(row)
+            return release_of(connection, release_id)
 
     def provenance(self, release: Release) -> dict[str, JSON]:
         """The record of the build behind `release`, as `Provenance.to_json` gave it."""
@@ -381,6 +378,24 @@ def release_of_build(
     )
     row = connection.execute(query).first()
     return None if row is None else _release(row)
+
+
+def release_of(connection: Connection, release_id: int) -> Release:
+    """The release of that number, as the connection's transaction sees it. Raises NotFoundError."""
+    row = connection.execute(_RELEASE.where(releases.c.id == release_id)).first()
+    if row is None:
+        raise NotFoundError(f"the store has no release number {release_id}")
+    return _release(row)
+
+
+def copy_release(connection: Connection, release_id: int, row: Mapping[str, Any]) -> Release:
+    """Note a release that is made of another one, with what went into that one's build."""
+    made = connection.execute(releases.insert().values(row).returning(releases.c.id)).scalar_one()
+    query = select(release_requirements).where(release_requirements.c.release_id == release_id)
+    rows = [{**pin._mapping, "release_id": made} for pin in connection.execute(query)]
+    if rows:
+        connection.execute(release_requirements.insert(), rows)
+    return release_of(connection, made)
 
 
 def status_of(connection: Connection, channel: Channel, name: str) -> ProjectStatus:

@@ -291,9 +291,9 @@ class Store:
         provenance = papers.provenance
         if standing := _standing(connection, wheel, provenance, channel):
             return standing
-        _check_status(connection, wheel, channel)
+        check_status(connection, wheel.name, channel)
         self._check_there(wheel, provenance)
-        _check_quota(connection, wheel, channel, self.quota(channel))
+        check_quota(connection, channel, wheel, self.quota(channel))
         _record(connection, wheel, provenance, channel, papers.target)
         release = _standing(connection, wheel, provenance, channel)
         assert release is not None
@@ -308,8 +308,8 @@ class Store:
             raise _Swept
 
 
-def _check_quota(
-    connection: Connection, wheel: VerifiedWheel, channel: Channel, most: int | None
+def check_quota(
+    connection: Connection, channel: Channel, wheel: VerifiedWheel | Release, most: int | None
 ) -> None:
     """Raise QuotaError when the channel has no room for a file that it does not have yet."""
     if most is None or catalogue.channel_has(connection, channel, wheel.filename):
@@ -394,7 +394,7 @@ def _standing(
         return first
     if taken := catalogue.file_conflict(connection, wheel.filename, wheel.sha256):
         raise _name_taken(wheel.filename, wheel.sha256, *taken)
-    refuse_disowned(connection, wheel.filename, provenance)
+    refuse_disowned(connection, wheel.filename, provenance.inputs.to_json())
     return None
 
 
@@ -410,8 +410,9 @@ def _name_taken(filename: str, sha256: Sha256, old_name: str, old_sha256: str) -
     )
 
 
-def _check_status(connection: Connection, wheel: VerifiedWheel, channel: Channel) -> None:
-    name = canonicalize_name(wheel.name)
+def check_status(connection: Connection, project: str, channel: Channel) -> None:
+    """Raise PolicyError when the channel takes no new wheel of the project (PEP 792)."""
+    name = canonicalize_name(project)
     said = catalogue.status_of(connection, channel, name)
     if not said.takes_wheels:
         raise PolicyError(

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "lock": "Pin one fingerprint's wheels for pip and uv: pylock.toml and hashed requirements.",
     "log": "Print the log of a job, or follow it.",
     "pin": "Keep wheels from the garbage collection; list the pins.",
+    "promote": "Have releases of one channel in another one, for a reason.",
     "retry": "Try failed or cancelled jobs again.",
     "serve": "Serve the store to installers, and the farm to its clients.",
     "status": "Say of a whole project that it is archived, deprecated or quarantined.",

@@ -19,6 +19,7 @@ from builder.sdist import sdist_name
 from store.channel import RELEASE, Channel, parse_channel
 from store.digest import JSON, Sha256
 from store.errors import MalformedError, WheelfarmError
+from store.promote import Move
 from store.selection import Selection, parse_selection
 from store.target import Target, identity_of, target_from_identity
 from workers.markers import applies
@@ -136,6 +137,27 @@ class SaidUndo(_Said):
     by: Annotated[Line, Field(max_length=200)]
     order: Annotated[StrictInt, Field(ge=1, lt=1 << 31)] | None = None
     selection: SaidSelection | None = None
+
+
+class SaidPromotion(_Said):
+    """What of a channel is to be in another one as well. `selection` names a package or a file;
+    `dry_run` says what would be promoted, and changes nothing.
+    """
+
+    selection: SaidSelection
+    source: Annotated[str, Field(max_length=80)]
+    target: Annotated[str, Field(max_length=80)]
+    reason: Line
+    dry_run: StrictBool = False
+
+    def move(self) -> Move:
+        """The promotion that is said. Raises MalformedError."""
+        return Move(
+            selection=self.selection.selection(),
+            source=_under("source", parse_channel, self.source),
+            target=_under("target", parse_channel, self.target),
+            reason=self.reason,
+        )
 
 
 def said(kept: Mapping[str, Any]) -> SaidCall:

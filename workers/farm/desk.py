@@ -16,17 +16,20 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Literal, Protocol
 
+from builder.index import has_project
 from store.access import EVERY_CHANNEL, Actor, ChannelPattern
 from store.audit import Deed, audited
 from store.digest import JSON, Sha256
 from store.fingerprint import Fingerprint
 from store.invalidate import Verb
+from store.promote import promote
 from store.provenance import BuildKey
 from store.target import Target
 from workers.errors import TransitionError, UnknownJobError
 from workers.farm import answers, invalidation, listing
 from workers.farm.calls import (
     SaidCall,
+    SaidPromotion,
     SaidStrike,
     SaidUndo,
     channels_of,
@@ -128,6 +131,9 @@ class Desk(Protocol):
 
     def orders(self) -> answers.Orders:
         """The newest yanks and disownings."""
+
+    def promote(self, call: SaidPromotion) -> answers.Promoted:
+        """Have releases of one channel in another one, or say which they would be."""
 
 
 def is_submission(word: str) -> bool:
@@ -358,6 +364,19 @@ class FarmDesk:
     def orders(self) -> answers.Orders:
         """The newest yanks and disownings."""
         return invalidation.orders(self.farm.store)
+
+    def promote(self, call: SaidPromotion) -> answers.Promoted:
+        """Have releases of one channel in another one. Raises what `store.promote.promote` does,
+        and IndexUnreachableError."""
+        index_url = self.farm.settings.index_url
+        done = promote(
+            self.farm.store,
+            call.move(),
+            actor=self._actor,
+            index_has=lambda name: has_project(name, index_url),
+            dry_run=call.dry_run,
+        )
+        return answers.promoted(done)
 
     def _set_state(self, worker_id: str, order: Literal["drain", "readmit"]) -> answers.Workers:
         known = [row for row in self.farm.registry.all() if row.id == worker_id]
