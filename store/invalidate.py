@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from store.catalogue import SUPERSEDED, now
-from store.channel import Channel
+from store.channel import UPSTREAM, Channel
 from store.database import Database
 from store.digest import JSON
 from store.errors import DisownedError, MalformedError, NotFoundError
@@ -257,7 +257,8 @@ def _settle_offers(connection: Connection, struck: Iterable[Struck]) -> None:
     """
     versions = {(each.channel, each.fingerprint, each.name, each.version) for each in struck}
     for channel, fingerprint, name, version in sorted(versions):
-        _settle_one(connection, channel, fingerprint, name, version)
+        if channel != UPSTREAM:
+            _settle_one(connection, channel, fingerprint, name, version)
 
 
 def _settle_one(

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from store import catalogue
 from store.blobs import Blobs, Staged
 from store.catalogue import Catalogue
-from store.channel import Channel, Inheritance, admit
+from store.channel import UPSTREAM, Channel, Inheritance, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
 from store.errors import (
@@ -297,7 +297,8 @@ class Store:
         _record(connection, wheel, provenance, channel, papers.target)
         release = _standing(connection, wheel, provenance, channel)
         assert release is not None
-        catalogue.supersede(connection, release)
+        if channel != UPSTREAM:  # an index may have several wheels of a version: tags choose there
+            catalogue.supersede(connection, release)
         return release
 
     def _check_there(self, wheel: VerifiedWheel, provenance: Provenance) -> None:

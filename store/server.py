@@ -20,14 +20,14 @@ from __future__ import annotations
 import importlib.resources
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
 import anyio
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
@@ -40,7 +40,7 @@ from starlette.routing import Route
 from store import pages
 from store.accounts import Accounts
 from store.attestation import SUFFIX_OF_STATEMENT, attest
-from store.channel import RELEASE, Channel, parse_channel
+from store.channel import RELEASE, UPSTREAM, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
 from store.digest import Sha256, sha256_of
 from store.environment import MAX_PROBE_JSON, parse_environment
@@ -61,6 +61,7 @@ from store.guard import Guard
 from store.keyring import FOLDER as KEYS
 from store.keyring import KeyRing
 from store.negotiation import choose_form
+from store.offer import Offers, Puller
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
@@ -68,6 +69,7 @@ from store.sbom import MEDIA_TYPE as CYCLONEDX
 from store.sbom import SUFFIX as SUFFIX_OF_SBOM
 from store.sbom import sbom
 from store.servings import Servings
+from store.status import ProjectStatus
 from store.user_agent import mismatches
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
@@ -99,11 +101,13 @@ def create_app(
     delivery: Delivery = Delivery(),  # noqa: B008  # frozen
     gate: Gate | None = None,
     keys: KeyRing | None = None,
+    puller: Puller | None = None,
 ) -> Starlette:
     """The application that serves `store`, its files as `delivery` says, to whom `gate` lets in:
     everybody who brings no token may read, unless it says otherwise.
 
-    It signs with the key in use of `keys`; without, of the store's own folder.
+    It signs with the key in use of `keys`; without, of the store's own folder. `puller` brings
+    what an index upstream has, where the store's settings have it pulled through.
     """
     record = Servings(store.database)
 
@@ -128,6 +132,7 @@ def create_app(
     app.state.keys = keys or KeyRing(folder=store.root / KEYS)
     app.state.gate = gate or Gate(accounts=Accounts(store.database))
     app.state.servings = record
+    app.state.puller = puller
     return app
 
 
@@ -191,16 +196,63 @@ def _project(request: Request) -> Response:
         return _redirect(request, f"../{quote(project, safe='')}/")
     channel, fingerprint = _index(request)
     form = _form(request)
-    status = _store(request).catalogue.shown_status(channel, fingerprint, project)
-    releases = _store(request).catalogue.listing(channel, fingerprint, project)
+    catalogue = _store(request).catalogue
+    status = catalogue.shown_status(channel, fingerprint, project)
+    releases = catalogue.listing(channel, fingerprint, project)
+    offers = _offers(request, project, status, there=bool(releases))
+    listed = _together(releases, offers)
     # The page of a quarantined project says so, and is there: no client looks for it elsewhere.
-    if not releases and status.status != "quarantined":
+    if not listed and status.status != "quarantined":
         raise UnknownProjectError(
             f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
             hint="build it for this target: `wheelfarm build`",
         )
     render = pages.project_json if form == pages.JSON_V1 else pages.project_html
-    return _page(request, render(project, releases, _FILES_FROM_PROJECT, status), form)
+    page = _page(request, render(project, listed, _FILES_FROM_PROJECT, status), form)
+    if offers.away:
+        page.headers["x-wheelfarm-upstream"] = "away"
+    return page
+
+
+def _offers(
+    request: Request, project: NormalizedName, status: ProjectStatus, *, there: bool
+) -> Offers:
+    """What upstream has of the project beside what is here. Trouble with it takes nothing away
+    from a page that has something without it."""
+    puller = _puller(request, project)
+    if puller is None or status.status == "quarantined":
+        return Offers()
+    _, fingerprint = _named_index(request)
+    try:
+        return puller.offers(fingerprint, project)
+    except WheelfarmError as error:
+        if not there:
+            raise
+        _LOG.warning("%s: %s", error.code, error.message)
+        return Offers(away=error.transient)
+
+
+def _puller(request: Request, project: NormalizedName) -> Puller | None:
+    """Who brings the project to this index; None when it comes from a channel of one's own."""
+    channel, fingerprint = _named_index(request)
+    catalogue, puller = _store(request).catalogue, request.app.state.puller
+    if puller is None or not catalogue.inheritance.pulls(channel):
+        return None
+    found: Puller = puller
+    return found if catalogue.holder(channel, fingerprint, project) in {None, UPSTREAM} else None
+
+
+def _together(releases: Sequence[Release], offers: Offers) -> list[pages.Listed]:
+    """Both, each file once; a yank upstream counts for what came from there."""
+    here = [
+        replace(each, yanked=offers.yanked[each.filename])
+        if each.yanked is None and each.filename in offers.yanked
+        else each
+        for each in releases
+    ]
+    names = {each.filename for each in here}
+    more = [each for each in offers.offers if each.filename not in names]
+    return sorted([*here, *more], key=lambda each: each.filename)
 
 
 def _links(request: Request) -> Response:
@@ -215,6 +267,10 @@ def _file(request: Request) -> Response:
     for suffix, answer in _SIDECARS.items():
         if filename.endswith(suffix):
             return answer(request, _served(request, filename.removesuffix(suffix)))
+    if filename.endswith(_METADATA) and (puller := _puller_of_file(request, filename)):
+        _, fingerprint = _named_index(request)
+        data = puller.metadata(fingerprint, filename.removesuffix(_METADATA))
+        return _page(request, data.decode("utf-8", "surrogateescape"), "text/plain")
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
@@ -319,12 +375,28 @@ def _served(request: Request, filename: str) -> Release:
                 f"{filename[:200]} was disowned: it must not be used any more",
                 hint="remove it and what was cached of it; `wheelfarm explain` says why",
             )
+        if puller := _puller_of_file(request, filename):
+            return puller.file(fingerprint, filename)
         _index(request)  # is there such an index at all?
         raise UnknownFileError(
             f"{fingerprint} in {channel} has no file {filename[:80]!r}",
             hint="the links page of the index lists its files",
         )
     return release
+
+
+def _puller_of_file(request: Request, filename: str) -> Puller | None:
+    """Who brings a wheel that the index does not have yet."""
+    channel, fingerprint = _named_index(request)
+    catalogue, wheel = _store(request).catalogue, filename.removesuffix(_METADATA)
+    if not catalogue.inheritance.pulls(channel) or not wheel.endswith(".whl"):
+        return None
+    if catalogue.served_file(channel, fingerprint, wheel) is not None:
+        return None
+    project = canonicalize_name(wheel.partition("-")[0])
+    if catalogue.shown_status(channel, fingerprint, project).status == "quarantined":
+        return None
+    return _puller(request, project)
 
 
 def _form(request: Request) -> str:

@@ -7,13 +7,10 @@ sdist is kept, and built by the farm. Neither ever enters the release channel.
 
 from __future__ import annotations
 
-import logging
-import resource
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from packaging.metadata import RawMetadata, parse_email
 from packaging.requirements import InvalidRequirement, Requirement
@@ -22,8 +19,6 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 from sqlalchemy import Connection
 
-from builder.checks.context import Context
-from builder.errors import ArchiveError
 from builder.sdist import read_pkg_info, sdist_name
 from builder.verify import reverify, verify_for_store
 from store.access import Actor
@@ -31,30 +26,24 @@ from store.audit import Deed, record
 from store.catalogue import record_local_name
 from store.channel import RELEASE, Channel
 from store.digest import JSON, Sha256, sha256_of_file
-from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError, WheelfarmError
+from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.provenance import BuildInputs, Origin, Provenance, Recipe, Source
 from store.publish import Papers, Store
 from store.release import Release
 from store.target import Target, identity_of
 from store.upload import UPLOAD, better_served, check_name, take_name
-from store.verdict import Finding, Judgement, VerifiedWheel
+from store.verdict import VerifiedWheel
 from store.widening import check_serves
-from workers.errors import UploadRefusedError, WorkerDiedError
+from workers.errors import UploadRefusedError
 from workers.farm.calls import MOST_TARGETS, SaidCall, SaidTarget, SaidUpload
 from workers.farm.desk import FarmDesk
-from workers.pool import JobProcess
+from workers.inspection import Inspection
 from workers.settings import Settings
 from workers.targets import resolve_identity
 
-_LOG: Final = logging.getLogger("wheelfarm.serve")
-_SECONDS: Final = 600.0
-"""How long one look at an uploaded file may take."""
-_MEMORY: Final = 4 << 30
+_INSPECTION: Final = Inspection(refusal=UploadRefusedError)
 _SHOWN: Final = 5
-
-J = TypeVar("J")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +178,7 @@ def _take_sdist(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) 
     project, version = sdist_name(upload.path.name)
     _compare(upload, "name", canonicalize_name(upload.name), project)
     _compare_version(upload, str(version))
-    metadata = _in_a_process(read_pkg_info, upload.path)
+    metadata = _INSPECTION.run(read_pkg_info, upload.path)
     _check_said(upload, project, metadata or {})
     targets = _known_targets(desk, channel)
     if not targets:
@@ -285,80 +274,12 @@ def _judged(upload: Upload) -> VerifiedWheel:
     """The wheel as it may be published, beside the one that was uploaded."""
     out = upload.path.parent / "published"
     out.mkdir()
-    seen = _in_a_process(_judge, (upload.path, out))
-    if isinstance(seen, Judgement):
-        raise UploadRefusedError(
-            f"{upload.path.name} is refused: {_told(seen.findings)}",
-            hint=next((each.hint for each in _errors(seen.findings) if each.hint), None),
-        )
-    return seen
-
-
-def _judge(job: tuple[Path, Path]) -> VerifiedWheel | Judgement:
-    path, out = job
-    _bound_memory()
-    try:
-        return verify_for_store(path, Context(), out)
-    except MemoryError as error:
-        raise _too_much(path) from error
-
-
-def _judge_again(path: Path) -> VerifiedWheel | Judgement:
-    _bound_memory()
-    try:
-        return reverify(path)
-    except MemoryError as error:
-        raise _too_much(path) from error
+    return _INSPECTION.wheel(verify_for_store, upload.path, out)
 
 
 def _verified_again(path: Path) -> VerifiedWheel:
     """The store's own look at the bytes that it copied."""
-    seen = _in_a_process(_judge_again, path)
-    if isinstance(seen, Judgement):
-        raise NotProvenError(f"{path.name} was refused at the store's door: {_told(seen.findings)}")
-    return seen
-
-
-def _bound_memory() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _too_much(path: Path) -> UploadRefusedError:
-    return UploadRefusedError(f"to look at {path.name} takes more than {_MEMORY >> 30} GiB")
-
-
-def _in_a_process(work: Callable[[J], R], job: J) -> R:
-    """What `work` gives, in a process that hostile bytes may end without harm to the server."""
-    process: JobProcess[J, R] = JobProcess(work, job)
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        process.stop()
-
-    timer = threading.Timer(_SECONDS, stop)
-    timer.start()
-    try:
-        answer = process.result()
-    finally:
-        timer.cancel()
-    if late.is_set():
-        raise UploadRefusedError(f"to look at it takes longer than {_SECONDS:.0f} s")
-    if isinstance(answer, WheelfarmError):
-        raise _as_refusal(answer) from answer
-    return answer
-
-
-def _as_refusal(error: WheelfarmError) -> WheelfarmError:
-    """What is wrong with the file is said to who uploaded it; trouble of ours stays trouble."""
-    if isinstance(error, ArchiveError):
-        return UploadRefusedError(error.message, hint=error.hint)
-    if isinstance(error, WorkerDiedError):
-        _LOG.error("an upload ended the process that looked at it: %s", error.message)
-        return UploadRefusedError("the process that looked at it died over it")
-    return error
+    return _INSPECTION.again(reverify, path)
 
 
 def _check_wheel_name(upload: Upload) -> None:
@@ -482,12 +403,3 @@ def _write_log(entry: _Entry) -> Path:
     log = upload.path.parent / "upload.log"
     log.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
     return log
-
-
-def _errors(findings: Sequence[Finding]) -> list[Finding]:
-    return [each for each in findings if each.severity == "error"]
-
-
-def _told(findings: Sequence[Finding]) -> str:
-    shown = [f"{each.message} ({each.check})" for each in _errors(findings)[:_SHOWN]]
-    return "; ".join(shown)[:1_000] or "no claim of it holds"

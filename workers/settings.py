@@ -29,6 +29,7 @@ from store.channel import (
 from store.errors import MalformedError
 from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
+from workers.admission import parse_pattern
 from workers.errors import SettingsError
 from workers.trust import Trust, parse_trust
 
@@ -37,7 +38,7 @@ _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
     "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
     "index-url", "keys", "recipes", "retention", "salts", "server", "store", "targets", "trust",
-    "upload",
+    "upload", "upstream",
     "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
@@ -55,6 +56,7 @@ R = TypeVar(
     "RetentionRules",
     "ServerRules",
     "UploadRules",
+    "UpstreamRules",
     "WorkerRules",
 )
 
@@ -159,6 +161,23 @@ class UploadRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRules:
+    """The ``[upstream]`` table: what of which index may come into the channel upstream.
+
+    `allow`, `deny` and `local` are patterns of project names (`workers.admission`). `index_url`
+    None is the index that sdists come from. `pull_through` has a server fetch what it is asked for;
+    a file is old enough when it was uploaded `min_age_days` ago.
+    """
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+    min_age_days: int = 0
+    index_url: str | None = None
+    pull_through: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRules:
     """The ``[worker]`` table: what one worker offers, see `workers.farm.abilities` for `targets`.
 
@@ -201,6 +220,7 @@ class Settings:
     server: ServerRules = ServerRules()
     trusts: tuple[Trust, ...] = ()
     upload: UploadRules = UploadRules()
+    upstream: UpstreamRules = UpstreamRules()
     worker: WorkerRules = WorkerRules()
     channels: Mapping[str, ChannelRules] = field(default_factory=dict)
     retention: RetentionRules = RetentionRules()
@@ -223,7 +243,7 @@ class Settings:
         named = {
             name: tuple(map(parse_channel, rules.inherit)) for name, rules in self.channels.items()
         }
-        return Inheritance(named=named)
+        return Inheritance(named=named, pull_through=self.upstream.pull_through)
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
@@ -263,6 +283,7 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         server=_server_rules(table),
         trusts=_trusts(table),
         upload=_upload_rules(table),
+        upstream=_upstream_rules(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
         channels=_tables(table, "channels", _channel_rules),
         retention=_record(
@@ -403,6 +424,18 @@ def _upload_rules(table: Mapping[str, object]) -> UploadRules:
     return rules
 
 
+def _upstream_rules(table: Mapping[str, object]) -> UpstreamRules:
+    rules = _record(UpstreamRules(), _optional(table, "upstream", dict, "") or {}, "upstream")
+    read: dict[str, tuple[str, ...]] = {}
+    for name in ("allow", "deny", "local"):
+        try:
+            read[name] = tuple(map(parse_pattern, getattr(rules, name)))
+        except MalformedError as error:
+            place = f"upstream.{name}"
+            raise SettingsError(error.bare_message, hint=error.hint, path=place) from error
+    return replace(rules, **read)  # type: ignore[arg-type]
+
+
 def _trusts(table: Mapping[str, object]) -> tuple[Trust, ...]:
     rows = _optional(table, "trust", list, "") or []
     found = []
@@ -434,11 +467,14 @@ def _value(value: object, default: object, path: str) -> object:
         return value
     if type(default) is type(value) is int and value > 0:
         return value
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
     if isinstance(default, tuple) and _all_text(value, list):
         return tuple(value)  # type: ignore[arg-type]
     if isinstance(default, dict) and isinstance(value, dict) and _all_text(value.values()):
         return value
     wanted = {
+        bool: "true or false",
         int: "a positive number",
         tuple: "a list of strings",
         dict: "a table of strings",

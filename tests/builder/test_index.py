@@ -17,7 +17,8 @@ from builder.errors import (
     NoSuchProjectError,
     NoSuchVersionError,
 )
-from builder.index import fetch_sdist, find_sdist, without_secrets
+from builder.index import fetch_sdist, find_sdist
+from builder.wire import without_secrets
 from store.errors import MalformedError, UsageError
 
 BYTES = b"the bytes of an sdist"

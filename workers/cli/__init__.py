@@ -13,6 +13,7 @@ from store.errors import WheelfarmError
 from workers.errors import SystemTroubleError
 
 COMMANDS: Final = {
+    "adopt": "Take wheels that an index has, verified, into the channel upstream.",
     "attach": "Follow a submission to a farm again.",
     "audit": "List who changed what in a store and its farm.",
     "build": "Build sdists into verified wheels for one or more targets.",
