@@ -39,7 +39,8 @@ from store.errors import MalformedError
 from store.target import Target
 
 LONGEST_NAME: Final = 240
-_WHEEL: Final = Limit(most=1 << 30, seconds=1800.0)
+LARGEST_WHEEL: Final = 1 << 30
+_WHEEL_SECONDS: Final = 1800.0
 _METADATA: Final = Limit(most=4 << 20, seconds=60.0)
 _MOST_LISTED: Final = 50_000
 
@@ -89,7 +90,9 @@ def fetch_wheel(listed: ListedWheel, folder: Path) -> Path:
 
     Raises DigestError, IndexUnreachableError, OSError; nothing is left under the name then.
     """
-    return _fetch(listed.url, listed, folder / listed.filename, _WHEEL, listed.sha256)
+    said = LARGEST_WHEEL if listed.size is None else listed.size
+    limit = Limit(most=min(said, LARGEST_WHEEL), seconds=_WHEEL_SECONDS)
+    return _fetch(listed.url, listed, folder / listed.filename, limit, listed.sha256)
 
 
 def fetch_metadata(listed: ListedWheel, folder: Path) -> bytes:

@@ -221,6 +221,13 @@ class Catalogue:
             name: target_from_identity(identity) for name, identity in sorted(identities.items())
         }
 
+    def target(self, fingerprint: Fingerprint) -> Target | None:
+        """The target of that fingerprint, None when the store does not know it."""
+        query = select(targets.c.identity).where(targets.c.fingerprint == fingerprint)
+        with self._database.reading() as connection:
+            identity = connection.execute(query).scalar()
+        return None if identity is None else target_from_identity(identity)
+
     def remember_target(self, target: Target) -> Fingerprint:
         """Let the store know `target`, so that a wheel may be widened to it."""
         with self._database.writing() as connection:

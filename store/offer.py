@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from packaging.utils import NormalizedName
 
 from store.digest import Sha256
 from store.fingerprint import Fingerprint
 from store.release import Release
+
+MOST_WAITING: Final = 100
+"""How many requests may wait at a time for what is brought; each of them takes a thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from typing import Final
 from urllib.parse import quote
 
 import anyio
+from anyio import to_thread
 from packaging.utils import NormalizedName, canonicalize_name
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -61,7 +62,7 @@ from store.guard import Guard
 from store.keyring import FOLDER as KEYS
 from store.keyring import KeyRing
 from store.negotiation import choose_form
-from store.offer import Offers, Puller
+from store.offer import MOST_WAITING, Offers, Puller
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
@@ -75,6 +76,7 @@ from store.user_agent import mismatches
 _LOG: Final = logging.getLogger("wheelfarm.serve")
 _ASK_AGAIN: Final = "no-cache"
 _BODY_SECONDS: Final = 10
+_RETRY_SECONDS: Final = 5
 _FILES_FROM_PROJECT: Final = "../../files/"
 _FILES_FROM_LINKS: Final = "../files/"
 _METADATA: Final = ".metadata"
@@ -113,6 +115,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if puller is not None:  # who waits for it takes no thread from the others
+            to_thread.current_default_thread_limiter().total_tokens += MOST_WAITING
         with record.written():
             yield
 
@@ -474,4 +478,6 @@ def _answer_crash(_request: Request, _error: Exception) -> Response:
 
 def _trouble(code: str, status: int) -> Response:
     message = "the store cannot answer now; the server's log says why"
-    return JSONResponse({"code": code, "message": message, "hint": None}, status_code=status)
+    headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
+    body = {"code": code, "message": message, "hint": None}
+    return JSONResponse(body, status_code=status, headers=headers)

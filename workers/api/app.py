@@ -28,6 +28,7 @@ from store.delivery import Delivery
 from store.errors import MalformedError, WheelfarmError
 from store.gate import Gate, challenge, gated_route
 from store.keyring import KeyRing
+from store.offer import Puller
 from store.server import create_app
 from workers.api.access import ROOT
 from workers.api.bodies import BoundedBody
@@ -53,12 +54,15 @@ def create_server(
     gate: Gate,
     minter: Minter | None = None,
     keys: KeyRing | None = None,
+    *,
+    puller: Puller | None = None,
 ) -> Starlette:
     """The store's pages, the farm's API under ``/api`` and ``/metrics``, in one application.
 
-    `minter` gives tokens to the jobs of CI systems, where the settings trust any.
+    `minter` gives tokens to the jobs of CI systems, where the settings trust any; `puller` brings
+    what an index upstream has.
     """
-    app = create_app(desk.farm.store, delivery, gate, keys)
+    app = create_app(desk.farm.store, delivery, gate, keys, puller)
     api = Mount(ROOT, create_api(desk, gate, minter))
     app.router.routes[:0] = [gated_route("/metrics", _metrics), api, *upload_routes()]
     app.state.desk = desk

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,7 @@ from store.delivery import Delivery
 from store.disk import sweep
 from store.errors import UsageError
 from store.gate import Gate
+from store.offer import Puller
 from store.publish import Store
 from store.resolve import DEFAULT_PORT
 from store.server import create_app
@@ -73,18 +76,44 @@ def command(folder: Path | None, host: str, port: int, root_path: str, *, no_far
         listener = _listen(host, port)
         click.echo(_url(host, listener.getsockname()[1]))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        if no_farm:
-            _run(create_app(store, delivery, gate, keys_of(settings)), listener, root_path)
-            return
-        _say_who_may(gate)
-        with pokes(celery_app(settings)) as poker:
-            farm = farm_over(store, settings, poker)
-            _run_farm(farm, delivery, gate, listener, root_path)
+        with _pulling(store, settings) as puller:
+            if no_farm:
+                app = create_app(store, delivery, gate, keys_of(settings), puller)
+                _run(app, listener, root_path)
+                return
+            _say_who_may(gate)
+            with pokes(celery_app(settings)) as poker:
+                serve = _Serve(delivery=delivery, gate=gate, puller=puller)
+                _run_farm(farm_over(store, settings, poker), serve, listener, root_path)
 
 
-def _run_farm(
-    farm: Farm, delivery: Delivery, gate: Gate, listener: socket.socket, root_path: str
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serve:
+    """How files are sent, who may ask, and who brings what is upstream."""
+
+    delivery: Delivery
+    gate: Gate
+    puller: Puller | None
+
+
+@contextmanager
+def _pulling(store: Store, settings: Settings) -> Iterator[Puller | None]:
+    """Who brings the wheels of an index upstream, where the settings say so."""
+    if not settings.upstream.pull_through:
+        yield None
+        return
+    # Imported here: most servers start without what fetches and judges wheels.
+    from workers.pull import Pull  # noqa: PLC0415
+    from workers.upstream import Upstream  # noqa: PLC0415
+
+    pull = Pull(Upstream.of(store, settings, Actor(who="server (pull-through)")))
+    try:
+        yield pull
+    finally:
+        pull.close()
+
+
+def _run_farm(farm: Farm, serve: _Serve, listener: socket.socket, root_path: str) -> None:
     """Serve the store and the farm's API, and plan what is submitted."""
     # Imported here: who serves files only starts without the API.
     from workers.api.app import create_server  # noqa: PLC0415
@@ -97,7 +126,10 @@ def _run_farm(
     planning.start()
     try:
         desk = FarmDesk(farm, Actor(who="server"), planning.nudge)
-        app = create_server(desk, delivery, gate, _minter(farm), keys_of(farm.settings))
+        keys = keys_of(farm.settings)
+        app = create_server(
+            desk, serve.delivery, serve.gate, _minter(farm), keys, puller=serve.puller
+        )
         _run(app, listener, root_path)
     finally:
         planning.stop()
