@@ -53,6 +53,7 @@ from store.errors import (
     UnknownFileError,
     UnknownIndexError,
     UnknownProjectError,
+    UpstreamAwayError,
     WheelfarmError,
 )
 from store.explain import explain_file
@@ -206,6 +207,10 @@ def _project(request: Request) -> Response:
     offers = _offers(request, project, status, there=bool(releases))
     listed = _together(releases, offers)
     # The page of a quarantined project says so, and is there: no client looks for it elsewhere.
+    if not listed and offers.away:
+        raise UpstreamAwayError(
+            f"the index upstream does not answer, and nothing of {project[:80]!r} is here yet"
+        )
     if not listed and status.status != "quarantined":
         raise UnknownProjectError(
             f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
@@ -274,7 +279,7 @@ def _file(request: Request) -> Response:
     if filename.endswith(_METADATA) and (puller := _puller_of_file(request, filename)):
         _, fingerprint = _named_index(request)
         data = puller.metadata(fingerprint, filename.removesuffix(_METADATA))
-        return _page(request, data.decode("utf-8", "surrogateescape"), "text/plain")
+        return _page(request, data, "text/plain")
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
@@ -408,9 +413,9 @@ def _form(request: Request) -> str:
     return choose_form(accept or None, request.query_params.get("format"))
 
 
-def _page(request: Request, text: str, media: str) -> Response:
+def _page(request: Request, text: str | bytes, media: str) -> Response:
     """A page with its ETag, or 304 when the client has it (RFC 9110, section 13)."""
-    body = text.encode("utf-8")
+    body = text if isinstance(text, bytes) else text.encode("utf-8")
     headers = {
         "etag": f'"{sha256_of(body)[:32]}"',
         "cache-control": _ASK_AGAIN,

@@ -49,7 +49,7 @@ class Index:
             "hashes": {"sha256": sha256_of_file(place)},
             "size": place.stat().st_size,
             "upload-time": OLD,
-            **told,
+            **{key.replace("_", "-"): value for key, value in told.items()},
         }
         if metadata := _metadata(place):
             row.setdefault("core-metadata", {"sha256": sha256_of(metadata)})

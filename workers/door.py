@@ -24,7 +24,7 @@ from builder.verify import reverify, verify_for_store
 from store.access import Actor
 from store.audit import Deed, record
 from store.catalogue import record_local_name
-from store.channel import RELEASE, Channel
+from store.channel import RELEASE, UPSTREAM, Channel
 from store.digest import JSON, Sha256, sha256_of_file
 from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError
 from store.fingerprint import Fingerprint, fingerprint_of
@@ -87,9 +87,9 @@ def take(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) -> Take
     Raises UploadRefusedError, NotProvenError, MalformedError for what is not as it says;
     NameTakenError when the name has other bytes; PolicyError; StoreError. Then nothing is left.
     """
-    if channel == RELEASE:
+    if channel in {RELEASE, UPSTREAM}:
         raise PolicyError(
-            f"{upload.path.name} was not built here: it may not enter the release channel",
+            f"{upload.path.name} was not built here: it may not enter the channel {channel}",
             hint="upload to a channel dev/NAME: https://…/dev/NAME/legacy/",
         )
     with desk.farm.store.database.reading() as connection:

@@ -27,8 +27,10 @@ from store.disk import locked_folder
 from store.errors import (
     DisownedError,
     NameTakenError,
+    QuotaError,
     UnknownFileError,
     UnknownIndexError,
+    UpstreamAwayError,
     WheelfarmError,
 )
 from store.fingerprint import Fingerprint, fingerprint_of
@@ -52,14 +54,16 @@ _FRESH_SECONDS: Final = 300.0
 """How long a page of the index is good."""
 _AWAY_SECONDS: Final = 15.0
 """How long an index that did not answer is not asked again."""
-_MOST_PAGES: Final = 2_000
+_MOST_LISTED: Final = 50_000
+"""Wheels on the pages that are remembered, some 2 KB each."""
 _MOST_METADATA: Final = 2_000
 _LARGEST_KEPT: Final = 256 << 10
 _MOST_UNFIT: Final = 10_000
 _UNFIT_SECONDS: Final = 600.0
 """How long a file is not tried again, and not listed, that could not be had for a target."""
 
-_LASTING: Final = (AdoptionRefusedError, NameTakenError, DisownedError, ServesNobodyError)
+_OTHERS: Final = (NameTakenError, DisownedError, QuotaError, ServesNobodyError)
+_LASTING: Final = (AdoptionRefusedError, *_OTHERS)
 
 _Wish: TypeAlias = tuple[Sha256, Fingerprint]
 K = TypeVar("K", bound=Hashable)
@@ -76,7 +80,9 @@ class Pull:
         self._files: Flights[_Wish, Release] = Flights(_AT_ONCE, waiting)
         self._pages: Flights[NormalizedName, _Page] = Flights(_PAGES_AT_ONCE, waiting)
         self._texts: Flights[Sha256, bytes] = Flights(_PAGES_AT_ONCE, waiting)
-        self._known: _Latest[NormalizedName, _Page] = _Latest(_MOST_PAGES)
+        self._known: _Latest[NormalizedName, _Page] = _Latest(
+            _MOST_LISTED, lambda page: 1 + len(page.wheels)
+        )
         self._metadata: _Latest[Sha256, bytes] = _Latest(_MOST_METADATA)
         self._unfit: _Latest[_Wish, tuple[WheelfarmError, float]] = _Latest(_MOST_UNFIT)
 
@@ -195,7 +201,7 @@ class Pull:
         page = self._page(project)
         listed = next((each for each in page.wheels if each.filename == filename), None)
         if listed is None and page.away:
-            raise IndexUnreachableError(
+            raise UpstreamAwayError(
                 f"the index upstream does not answer, and {filename[:200]} is not here yet",
                 hint="ask again later",
             )
@@ -224,12 +230,13 @@ class Pull:
             refusal = AdoptionRefusedError(error.message, hint=error.hint)
             self._unfit.put(key, (refusal, _in(_UNFIT_SECONDS)))
             raise refusal from error
-        except (NameTakenError, DisownedError, ServesNobodyError) as error:
+        except _OTHERS as error:
             self._unfit.put(key, (error, _in(_UNFIT_SECONDS)))
             raise
         except IndexUnreachableError as error:
-            self._unfit.put(key, (error, _in(_AWAY_SECONDS)))
-            raise
+            away = UpstreamAwayError(error.message, hint=error.hint)
+            self._unfit.put(key, (away, _in(_AWAY_SECONDS)))
+            raise away from error
 
     def _trouble(self, key: _Wish) -> WheelfarmError | None:
         found = self._unfit.get(key)
@@ -323,10 +330,11 @@ class Flights(Generic[K, V]):
 
 
 class _Latest(Generic[K, V]):
-    """The last few values that were put, by key."""
+    """The last values that were put, by key; together of no more than a weight."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+        self._left = most
+        self._weigh = weigh
         self._guard = threading.Lock()
         self._values: dict[K, V] = {}
 
@@ -336,10 +344,19 @@ class _Latest(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         with self._guard:
-            self._values.pop(key, None)
+            if key in self._values:
+                self._drop(key)
             self._values[key] = value
-            while len(self._values) > self._most:
-                del self._values[next(iter(self._values))]
+            self._left -= self._weigh(value)
+            while self._left < 0 and self._values:
+                self._drop(next(iter(self._values)))
+
+    def _drop(self, key: K) -> None:
+        self._left += self._weigh(self._values.pop(key))
+
+
+def _weight(page: _Page) -> int:
+    return 1 + len(page.wheels)
 
 
 def _in(seconds: float) -> float:

@@ -21,6 +21,7 @@ from store.access import Anonymous
 from store.channel import (
     ANY_DEV,
     RELEASE,
+    UPSTREAM,
     Channel,
     Inheritance,
     parse_channel,
@@ -418,9 +419,9 @@ def _upload_rules(table: Mapping[str, object]) -> UploadRules:
         channel = parse_channel(rules.default_channel)
     except MalformedError as error:
         raise SettingsError(error.bare_message, hint=error.hint, path="upload.channel") from error
-    if channel == RELEASE:
-        hint = "release takes sdists from an index alone; write dev/NAME"
-        raise SettingsError("may not be release", path="upload.channel", hint=hint)
+    if channel in {RELEASE, UPSTREAM}:
+        hint = f"{channel} takes what comes from an index alone; write dev/NAME"
+        raise SettingsError(f"may not be {channel}", path="upload.channel", hint=hint)
     return rules
 
 
