@@ -182,6 +182,7 @@ class Pull:
         return _Sorted(
             here=[each for each in found if each.release.fingerprint == fingerprint],
             elsewhere=list(elsewhere.values()),
+            taken_back=taken_back,
             closed=here | taken_back | elsewhere.keys(),
             refused=refusals(self._database, project),
         )
@@ -209,6 +210,8 @@ class Pull:
             raise UnknownFileError(
                 f"neither this index nor the one upstream has a file {filename[:80]!r}"
             )
+        if listed.sha256 in found.taken_back:
+            raise DisownedError(f"{filename} was disowned: it must not be used any more")
         if refusal := found.refused.get(listed.sha256):
             raise AdoptionRefusedError(
                 refusal.message, hint="`wheelfarm adopt` looks at it once more"
@@ -263,6 +266,7 @@ class _Sorted:
 
     here: list[Adoption]
     elsewhere: list[Adoption]
+    taken_back: set[Sha256]
     closed: set[Sha256]
     refused: dict[Sha256, Refusal]
 
