@@ -179,7 +179,7 @@ class Catalogue:
 
         Also the disowned ones.
         """
-        if not _is_text(text):
+        if not is_text(text):
             return []
         named = or_(files.c.filename == text, files.c.sha256 == text, releases.c.build_key == text)
         with self._database.reading() as connection:
@@ -739,7 +739,7 @@ def _counts(connection: Connection, channels: Collection[Channel], *, ever: bool
     return found
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Whether both engines can be asked for it: UTF-8 without NUL, which PostgreSQL never holds."""
     try:
         return b"\0" not in text.encode("utf-8")

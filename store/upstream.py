@@ -8,9 +8,9 @@ from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from packaging.utils import NormalizedName
-from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, or_, select
 
-from store.catalogue import now, release_of
+from store.catalogue import is_text, now, release_of
 from store.channel import UPSTREAM
 from store.database import Database, insert
 from store.digest import JSON, Sha256
@@ -50,9 +50,15 @@ def adoptions_of(database: Database, sha256: Sha256) -> list[Adoption]:
 
 def refusals(database: Database, project: NormalizedName) -> dict[Sha256, Refusal]:
     """What was refused of a project, by digest."""
-    query = select(upstream_refusals).where(upstream_refusals.c.name == project)
-    with database.reading() as connection:
-        return {row.sha256: _refusal(row._mapping) for row in connection.execute(query)}
+    return {each.sha256: each for each in _refusals(database, upstream_refusals.c.name == project)}
+
+
+def refusals_of(database: Database, text: str) -> list[Refusal]:
+    """What was refused under that file name or digest; the newest first."""
+    if not is_text(text):
+        return []
+    table = upstream_refusals.c
+    return _refusals(database, or_(table.filename == text, table.sha256 == text))
 
 
 def remember_refusal(database: Database, refusal: Refusal) -> None:
@@ -90,6 +96,13 @@ def _adoptions(database: Database, condition: Any) -> list[Adoption]:
         return [
             Adoption(sha256=row.sha256, release=release_of(connection, row.id)) for row in found
         ]
+
+
+def _refusals(database: Database, condition: ColumnElement[bool]) -> list[Refusal]:
+    query = select(upstream_refusals).where(condition)
+    newest = query.order_by(upstream_refusals.c.refused_at.desc())
+    with database.reading() as connection:
+        return [_refusal(row._mapping) for row in connection.execute(newest)]
 
 
 def _refusal(row: RowMapping) -> Refusal:

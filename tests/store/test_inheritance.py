@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from builder.interpreter import measure_self
 from store.access import Actor, ChannelPattern, Grant
 from store.accounts import Accounts, NewToken
 from store.catalogue import Catalogue
 from store.channel import RELEASE, UPSTREAM, Channel, Inheritance, parse_inherited
 from store.digest import sha256_of
 from store.errors import MalformedError, PolicyError
+from store.explain import explain
 from store.export import export
 from store.fingerprint import fingerprint_of
 from store.gate import Gate
@@ -23,6 +25,7 @@ from store.invalidate import Invalidation
 from store.provenance import ADOPTED, Origin
 from store.publish import Store
 from store.release import Release
+from store.resolve import resolve
 from store.selection import Selection
 from store.servings import Servings
 from store.status import ProjectStatus
@@ -281,3 +284,22 @@ def test_a_name_is_local_from_its_first_build_on_whatever_becomes_of_it(
     release = publish(store, make_wheel(tmp_path, name="Wheaty"), channel=DEV, origin=LOCAL)
     Invalidation(store.database).disown(Selection(file=release.filename), **WHY)
     assert store.catalogue.is_local(release.name)  # type: ignore[arg-type]
+
+
+def test_it_is_explained_who_lists_it_by_inheritance(shop: Store, tmp_path: Path) -> None:
+    rye = add(shop, tmp_path, "rye", UPSTREAM)
+    (explained,) = explain(shop, rye.filename)
+    found = {(each.channel, each.reason) for each in explained.serves}
+    assert found == {(UPSTREAM, "built-for"), (DEV, "inherited"), (RELEASE, "inherited")}
+    page = Client(shop).get(f"/{UPSTREAM}/{HERE}/provenance/{rye.filename}").json()
+    assert [each["channel"] for each in page["serves"]] == [UPSTREAM]
+
+
+def test_an_environment_finds_the_index_of_a_channel_that_only_inherits(
+    shop: Store, tmp_path: Path
+) -> None:
+    here = measure_self()
+    add(shop, tmp_path, "rye", RELEASE, target=here.target())
+    found = resolve(shop.catalogue, DEV, here)
+    assert found.fingerprint == fingerprint_of(here.target())
+    assert DEV in resolve(shop.catalogue, Channel("dev/none"), here).elsewhere

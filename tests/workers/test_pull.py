@@ -13,12 +13,14 @@ from typing import Any
 
 import httpx
 import pytest
+from packaging.requirements import Requirement
 from uv import find_uv_bin
 
 from store.access import Actor
 from store.channel import RELEASE, UPSTREAM, Channel
 from store.digest import sha256_of, sha256_of_file
-from store.errors import WheelfarmError
+from store.errors import NotFoundError, WheelfarmError
+from store.explain import explain
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.invalidate import Invalidation
 from store.provenance import Origin
@@ -29,7 +31,11 @@ from tests.store.client import Client
 from tests.store.wheelshop import make_wheel, publish
 from tests.workers.api.place import Place
 from tests.workers.upstream_shop import DEV, HERE, NATIVE, Shop, shop_in
+from workers.choose import Index as LockIndex
+from workers.choose import choose
 from workers.errors import UpstreamBusyError
+from workers.locks import Place as LockPlace
+from workers.locks import pylock_toml
 from workers.pull import Flights, Pull
 
 LOCAL = Origin(kind="local", location="/src", pinned=False)
@@ -306,6 +312,28 @@ def test_a_yank_upstream_shows_on_what_is_here(shop: Shop, served: Served) -> No
     row["yanked"] = "breaks"
     fresh = Served(shop)
     assert [each["yanked"] for each in fresh.page().json()["files"]] == ["breaks"]
+
+
+def test_a_refused_file_is_explained(shop: Shop, served: Served) -> None:
+    place = shop.folder / "liar"
+    place.mkdir()
+    members = {f"w{forge.MAC_SUFFIX}": forge.elf()}
+    shop.index.add(forge.wheel(place, WHEEL, members, purelib="true"))
+    served.file()
+    with pytest.raises(NotFoundError, match=r"is not here: .* is refused"):
+        explain(shop.store, WHEEL)
+
+
+def test_a_lock_of_a_channel_that_inherits_names_what_was_pulled(
+    shop: Shop, served: Served
+) -> None:
+    row = shop.index.add(shop.wheel())
+    served.file(channel=DEV)
+    index = LockIndex.of(shop.store, DEV, HERE, NATIVE)
+    (one,) = choose(index, [Requirement("wheaty")])
+    assert one.release.sha256 == row["hashes"]["sha256"]
+    place = LockPlace(server="http://farm", channel=DEV, fingerprint=HERE, target=NATIVE)
+    assert f"http://farm/{DEV}/{HERE}/files/{WHEEL}" in pylock_toml([one], place)
 
 
 @pytest.mark.parametrize(
