@@ -49,7 +49,8 @@ corpus: $(STAMP) ## hold the verifier to 200 MB of real wheels, fetched once int
 	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadgroup -m corpus tests/corpus
 
 chaos: $(STAMP) $(SERVICES) ## kill, pause and restart the parts of a farm for some minutes
-	"$(BIN)/python" -m pytest -m chaos -s tests/chaos tests/store/test_trampled.py
+	"$(BIN)/python" -m pytest -m chaos -s tests/chaos tests/store/test_trampled.py \
+	    tests/store/test_migrations.py
 
 chaos-long: $(STAMP) $(SERVICES) ## the same for KILLS=1000 kills, recorded in docs/chaos.md
 	"$(BIN)/python" -m tests.chaos.run --kills $(KILLS) --record docs/chaos.md

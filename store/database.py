@@ -106,6 +106,9 @@ class Database:
         message = f"the catalogue {self.name} cannot be used: {' '.join(str(said).split())}"
         message = message[:_LONGEST_MESSAGE]
         if not self.in_postgresql:
+            if _is_busy(said):
+                hint = "another process holds it: try again, and see what runs on this store"
+                return StoreUnreachableError(message, hint=hint)
             hint = "is the disk full, the folder read-only, the file damaged or another program's?"
             return StoreError(message, hint=hint)
         if isinstance(error, SQLAlchemyError) and postgresql.is_passing(error):
@@ -171,6 +174,12 @@ def alembic_config() -> Any:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    """Whether SQLite waited in vain for another process; the low byte is the primary code."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def _sqlite_engine(path: Path) -> Engine:

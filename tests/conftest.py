@@ -44,6 +44,13 @@ def pack(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def cross_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole run, since its first use takes seconds for each target."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cross-cache"
+
+
+@pytest.fixture(scope="session")
 def interpreters() -> list[Path]:
     """Every CPython from 3.8 on that the machine has, one path for each file that runs."""
     by_file = {path.resolve(): path for path in _candidates() if path.is_file()}

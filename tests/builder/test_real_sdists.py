@@ -72,6 +72,7 @@ def test_a_universal_wheel_stays_one(
     assert "py3-none-any" in tags_of(result)
 
 
+@pytest.mark.slow
 def test_two_builds_of_a_c_extension_are_byte_identical(request_for: Request) -> None:
     one, two = (finished(request_for("cext")) for _ in range(2))
     assert one.wheel.sha256 == two.wheel.sha256

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from store.database import Database, alembic_config, upgrade
-from store.errors import NotAStoreError, StoreError
+from store.errors import NotAStoreError, StoreError, StoreUnreachableError
 from store.publish import Store
 from store.schema import HEAD, local_names, metadata, release_requirements, releases, widenings
 
@@ -151,6 +155,66 @@ def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:
         assert sqlalchemy.inspect(connection).get_table_names() == []
 
 
+_MIGRATE = "import sys; from pathlib import Path; from store.database import Database; "
+_MIGRATE += "place = sys.argv[1] if '://' in sys.argv[1] else Path(sys.argv[1]); "
+_MIGRATE += "print('begun', flush=True); Database(place).migrate()"
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        pytest.param(3, marks=pytest.mark.slow),
+        pytest.param(
+            int(os.environ.get("KILLS", "100")),
+            marks=[pytest.mark.chaos, pytest.mark.timeout(7_200)],
+        ),
+    ],
+)
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_migration_that_is_killed_is_whole_or_absent(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str, rounds: int
+) -> None:
+    chance = random.Random(rounds)
+    for number in range(rounds):
+        with _old_one(request, tmp_path / f"{number}.sqlite", engine) as (place, database):
+            migrating = subprocess.Popen(
+                [sys.executable, "-c", _MIGRATE, str(place)],
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+            assert migrating.stdout is not None
+            assert migrating.stdout.readline() == b"begun\n"
+            time.sleep(chance.random())
+            migrating.kill()
+            migrating.communicate()
+            with database.reading() as connection:
+                revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+                assert revision.scalar() in {"0003", HEAD}
+            database.migrate()
+            assert _differences(database) == []
+            with database.reading() as connection:
+                assert connection.execute(releases.select()).one().filename == "w.whl"
+
+
+@contextmanager
+def _old_one(
+    request: pytest.FixtureRequest, path: Path, engine: str
+) -> Iterator[tuple[Path | str, Database]]:
+    """A catalogue of an old form with a release in it, and where it is."""
+    new = engine == "postgresql"
+    server = request.getfixturevalue("postgresql") if new else None
+    place = server.create("killed") if server else path
+    database = Database(place)
+    with database.writing() as connection:
+        upgrade(connection, "0003")
+        for statement in _BEFORE.format(a="a" * 64, now="CURRENT_TIMESTAMP").split(";"):
+            connection.exec_driver_sql(statement)
+    yield place, database
+    database.close()
+    if server:
+        server.drop("killed")
+
+
 def test_a_catalogue_of_a_newer_wheelfarm_is_left_alone(
     store: Store, tmp_path: Path, database_url: str | None
 ) -> None:
@@ -186,6 +250,24 @@ def test_three_processes_open_a_new_store_at_once(
     database = Database(*urls or [tmp_path / "store/catalogue.sqlite"])
     assert _differences(database) == []
     database.close()
+
+
+def test_a_database_that_another_process_holds_may_be_had_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.database._BUSY_MILLISECONDS", 100)
+    place = tmp_path / "catalogue.sqlite"
+    database, other = Database(place), sqlite3.connect(place, isolation_level=None)
+    database.migrate()
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnreachableError, match="locked") as caught, database.writing():
+        pass
+    assert caught.value.transient
+    other.execute("ROLLBACK")
+    with database.writing() as connection:
+        assert connection.in_transaction()
+    database.close()
+    other.close()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

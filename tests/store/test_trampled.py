@@ -70,10 +70,12 @@ def run(folder: Path, rounds: int, database: str = "", blobs: str = "") -> None:
         examine(store, folder)
 
 
+@pytest.mark.slow
 def test_a_few_kills_over_a_folder_and_sqlite(tmp_path: Path) -> None:
     run(tmp_path, FEW)
 
 
+@pytest.mark.slow
 def test_a_few_kills_over_a_bucket_and_postgresql(
     tmp_path: Path, new_database: str, bucket: Bucket
 ) -> None:

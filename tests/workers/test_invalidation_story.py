@@ -68,6 +68,7 @@ def cached(place: Place) -> list[Path]:
 
 
 @pytest.mark.skipif(LIBPYTHON is None, reason="no shared libpython in a folder of its own")
+@pytest.mark.slow
 def test_cleaning_a_package_cleans_what_was_made_from_it(
     tmp_path: Path, pack: Callable[[str], Path]
 ) -> None:

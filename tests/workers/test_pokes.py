@@ -138,7 +138,7 @@ def who(farm: Farm, job: int) -> str | None:
     return found[-1]
 
 
-@pytest.mark.parametrize("how", ["flushed", "restarted"])
+@pytest.mark.parametrize("how", ["flushed", pytest.param("restarted", marks=pytest.mark.slow)])
 def test_a_redis_that_forgets_loses_no_job(
     yard: Yard, pack: Pack, own_redis: Redis, how: str
 ) -> None:

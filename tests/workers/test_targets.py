@@ -17,13 +17,13 @@ TAG = f"cp{sys.version_info[0]}{sys.version_info[1]}"
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory, cross_cache: Path) -> Settings:
     folder = tmp_path_factory.mktemp("farm")
     targets = {
         "mac": NamedTarget(spec=f"macos-11.0-arm64:{TAG}", python=Path(sys.executable)),
         "wrong": NamedTarget(spec=f"macos-11.0-arm64:{TAG}", python=Path("/bin/ls")),
     }
-    return Settings(store=folder / "store", cache=folder / "cache", targets=targets)
+    return Settings(store=folder / "store", cache=cross_cache, targets=targets)
 
 
 def test_native_is_the_running_interpreter(settings: Settings) -> None:

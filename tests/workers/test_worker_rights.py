@@ -29,6 +29,7 @@ def yard(tmp_path: Path, redis_url: str, new_database: str) -> Iterator[Yard]:
     made.close()
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_jobs_of_one_farm(yard: Yard, pack: Pack) -> None:
     gate = yard.folder / "gate"
     workers = [yard.worker("--slots", "1") for _ in range(2)]

@@ -106,7 +106,7 @@ def _answer_error(_request: Request, error: Exception) -> Response:
     if error.http_status >= 500:
         # Its words name folders of this machine: they are for the log.
         _LOG.error("%s: %s", error.code, error.message)
-        return _trouble(error.code)
+        return _trouble(error.code, error.http_status)
     return JSONResponse(error.to_json(), error.http_status, headers=challenge(error))
 
 
@@ -135,9 +135,9 @@ def _answer_crash(_request: Request, _error: Exception) -> Response:
     return _trouble("farm-trouble")
 
 
-def _trouble(code: str) -> Response:
+def _trouble(code: str, status: int = 500) -> Response:
     message = "the farm cannot answer now; the server's log says why"
-    return JSONResponse({"code": code, "message": message, "hint": None}, 500)
+    return JSONResponse({"code": code, "message": message, "hint": None}, status)
 
 
 _ANSWERS: Final[Mapping[type[Exception], Callable[[Request, Exception], Response]]] = {

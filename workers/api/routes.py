@@ -222,9 +222,9 @@ def job(job_id: JobId, desk: AtDesk) -> answers.Job:
 
 
 @router.get("/jobs/{job_id}/why")
-def why(job_id: JobId, desk: AtDesk) -> answers.Reason:
+def why(request: Request, job_id: JobId, desk: AtDesk) -> answers.Reason:
     """Why a job is not running; where it runs; how it ended."""
-    return desk.why(job_id)
+    return desk.why(job_id, caller_of(request).grant.channels)
 
 
 @router.get("/jobs/{job_id}/log", response_class=PlainTextResponse, responses=_ERRORS_IN_JSON)

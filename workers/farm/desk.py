@@ -160,6 +160,7 @@ class FarmDesk:
     def submit(self, call: SaidCall) -> answers.Submitted:
         """Take a submission, to be planned soon. Raises MalformedError, UnknownJobError."""
         self.check(call)
+        call = call.model_copy(update={"submitter": self._signed(call.submitter)})
         submission_id = self.farm.submissions.create(
             call.submitter, kept(call), by=self._actor, detail=_summary(call)
         )
@@ -221,9 +222,14 @@ class FarmDesk:
         """One job. Raises UnknownJobError."""
         return answers.job_of(self.farm.ledger.job(job_id))
 
-    def why(self, job_id: int) -> answers.Reason:
-        """Why a job is not running. Raises UnknownJobError."""
-        return _reason(why(self._scene(self.farm.ledger.job(job_id))))
+    def why(
+        self, job_id: int, channels: tuple[ChannelPattern, ...] = (EVERY_CHANNEL,)
+    ) -> answers.Reason:
+        """Why a job is not running. Raises UnknownJobError.
+
+        Jobs that are ahead of it are named where they are of one of `channels`.
+        """
+        return _reason(why(self._scene(self.farm.ledger.job(job_id), channels)))
 
     def why_submission(self, submission_id: str) -> answers.Reason:
         """Why a submission has not ended. Raises UnknownJobError."""
@@ -406,7 +412,7 @@ class FarmDesk:
     def _forget(self, row: JobRow) -> int:
         return int(row.build_key is not None and self.farm.failures.forget(row.build_key))
 
-    def _scene(self, row: JobRow) -> Scene:
+    def _scene(self, row: JobRow, channels: tuple[ChannelPattern, ...]) -> Scene:
         known = self.farm.failures.known([row.build_key] if row.build_key else [])
         cancelled = listing.last_event(self._database, row.id, "cancel")
         return Scene(
@@ -415,7 +421,7 @@ class FarmDesk:
             now=listing.moment(self._database),
             workers=self.farm.registry.all(),
             running=listing.running_by_owner(self._database),
-            standing=listing.standing(self._database, row),
+            standing=listing.standing(self._database, row, channels),
             remembered=known.get(row.build_key or ""),
             targets=self._targets(),
             reason=cancelled.detail.get("reason") if cancelled else None,

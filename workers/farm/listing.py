@@ -66,9 +66,7 @@ def list_jobs(database: Database, chosen: Filter, most: int) -> list[JobRow]:
 
 def _conditions(chosen: Filter) -> list[Any]:
     label = chosen.label
-    found: list[Any] = []
-    if EVERY_CHANNEL not in chosen.channels:
-        found.append(or_(false(), *map(_in_channel, chosen.channels)))
+    found = _in_channels(chosen.channels)
     if chosen.states:
         found.append(jobs.c.state.in_(chosen.states))
     if label is not None:  # NAME alone means every version of it
@@ -84,14 +82,23 @@ def _conditions(chosen: Filter) -> list[Any]:
     return found
 
 
+def _in_channels(channels: tuple[ChannelPattern, ...]) -> list[Any]:
+    """The condition that a job is of one of `channels`; none where all are."""
+    if EVERY_CHANNEL in channels:
+        return []
+    return [or_(false(), *map(_in_channel, channels))]
+
+
 def _in_channel(pattern: ChannelPattern) -> Any:
     if pattern.endswith("*"):
         return jobs.c.channel.startswith(pattern[:-1], autoescape=True)
     return jobs.c.channel == pattern
 
 
-def standing(database: Database, row: JobRow) -> Standing:
-    """What comes before a waiting job in its queue."""
+def standing(
+    database: Database, row: JobRow, channels: tuple[ChannelPattern, ...] = (EVERY_CHANNEL,)
+) -> Standing:
+    """What comes before a waiting job in its queue; by name where it is of one of `channels`."""
     with database.reading() as connection:
         now = clock(connection)
         place = tuple_(jobs.c.nice, jobs.c.rank, jobs.c.id)
@@ -99,8 +106,9 @@ def standing(database: Database, row: JobRow) -> Standing:
         same = and_(jobs.c.state == "waiting", jobs.c.queue == row.queue, ready)
         first = and_(same, place < (row.nice, row.rank, row.id))
         count = connection.execute(select(func.count()).where(first)).scalar_one()
-        head = select(jobs.c.label).where(first).order_by(jobs.c.nice, jobs.c.rank, jobs.c.id)
-        labels = connection.execute(head.limit(_SHOWN_AHEAD)).scalars()
+        shown = select(jobs.c.label).where(first, *_in_channels(channels))
+        head = shown.order_by(jobs.c.nice, jobs.c.rank, jobs.c.id).limit(_SHOWN_AHEAD)
+        labels = connection.execute(head).scalars()
         return Standing(ahead=count, first=tuple(labels))
 
 

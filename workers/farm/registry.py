@@ -209,16 +209,19 @@ class Registry:
         with self._database.reading() as connection:
             return [_toolchain(row._mapping) for row in connection.execute(query)]
 
-    def count_loss(self, worker_id: str) -> int:
-        """The worker failed a build; give how many it has failed in a row."""
+    def losing_run(self, worker_id: str) -> int:
+        """How many builds in a row the worker has failed."""
+        query = select(farm_workers.c.losing_run).where(farm_workers.c.id == worker_id)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar() or 0)
+
+    def count_loss(self, worker_id: str) -> None:
+        """The worker failed a build."""
+        longer = {"losing_run": farm_workers.c.losing_run + 1}
         with self._database.transaction() as connection:
-            query = (
-                update(farm_workers)
-                .where(farm_workers.c.id == worker_id)
-                .values(losing_run=farm_workers.c.losing_run + 1)
-                .returning(farm_workers.c.losing_run)
+            connection.execute(
+                update(farm_workers).where(farm_workers.c.id == worker_id).values(longer)
             )
-            return int(connection.execute(query).scalar() or 1)
 
     def count_success(self, claim: Claim) -> list[str]:
         """The worker built a job, so who failed it gets a strike. Give who is set aside now."""

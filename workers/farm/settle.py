@@ -35,6 +35,8 @@ def settle(farm: Farm, claim: Claim, ended: Ended) -> None:
     farm.ledger.fail(claim, kind, decision, told)
     if decision.remembered and outcome.build_key:
         farm.failures.remember(outcome.build_key, kind, outcome.to_json(), claim.worker)
+    if kind == "build":  # after it is told, which may be tried several times
+        farm.registry.count_loss(claim.worker)
 
 
 def kind_of(outcome: Outcome) -> JobFailure:
@@ -60,7 +62,7 @@ def others_for(workers: list[WorkerRow], queue: Queue, but: str | None) -> int:
 
 
 def _situation(farm: Farm, claim: Claim, kind: JobFailure) -> Situation:
-    losing_run = farm.registry.count_loss(claim.worker) if kind == "build" else 0
+    losing_run = farm.registry.losing_run(claim.worker) + 1 if kind == "build" else 0
     tries = farm.ledger.job(claim.job_id).tries
     workers = farm.registry.ready()
     larger = larger_queue(claim.queue)

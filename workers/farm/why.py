@@ -152,10 +152,8 @@ def _in_line(scene: Scene, able: Sequence[WorkerRow]) -> Why:
     job, ahead = scene.job, scene.standing.ahead
     slots = sum(worker.slots for worker in able)
     busy = sum(scene.running.get(worker.id, 0) for worker in able)
-    first = ", ".join(scene.standing.first)
-    more = ", …" if ahead > len(scene.standing.first) else ""
     are = "is" if ahead == 1 else "are"
-    before = f"{_count(ahead, 'job')} {are} ahead ({first}{more})"
+    before = f"{_count(ahead, 'job')} {are} ahead{_named(scene.standing)}"
     sentence = (
         f"it is number {ahead + 1} in the queue {job.queue}"
         f"{f': {before}' if ahead else ''}; {_count(len(able), 'worker')} with "
@@ -169,6 +167,13 @@ def _in_line(scene: Scene, able: Sequence[WorkerRow]) -> Why:
             "workers": [worker.id for worker in able], "slots": slots, "busy": busy,
         },
     )  # fmt: skip
+
+
+def _named(standing: Standing) -> str:
+    """The first of those ahead, as far as who asks may know their names."""
+    if not standing.first:
+        return ""
+    return f" ({', '.join(standing.first)}{', …' * (standing.ahead > len(standing.first))})"
 
 
 def _running(job: JobRow) -> Why:

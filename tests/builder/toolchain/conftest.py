@@ -61,13 +61,6 @@ Build = Callable[..., Built]
 
 
 @pytest.fixture(scope="session")
-def cross_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole run, since its first use takes seconds for each target."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cross-cache"
-
-
-@pytest.fixture(scope="session")
 def arm64(cross_cache: Path) -> CrossToolchain:
     target = parse_macos_target(f"macos-11.0-arm64:{PYTHON_TAG}")
     return cross_toolchain(target, Path(sys.executable), cross_cache)

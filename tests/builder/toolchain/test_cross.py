@@ -48,7 +48,10 @@ def test_it_is_a_toolchain(arm64: CrossToolchain) -> None:
     assert toolchain.config_settings("mesonpy")["setup-args"].startswith("--cross-file=/")
 
 
-@pytest.mark.parametrize("target", [ARM64, f"macos-10.13-x86_64:{PYTHON_TAG}"])
+@pytest.mark.parametrize(
+    "target",
+    [ARM64, pytest.param(f"macos-10.13-x86_64:{PYTHON_TAG}", marks=pytest.mark.slow)],
+)
 def test_a_compiled_module_is_the_targets(target: str, cross_cache: Path, tmp_path: Path) -> None:
     toolchain = cross_toolchain(parse_macos_target(target), HERE, cross_cache)
     (tmp_path / "m.c").write_text(MODULE)
@@ -66,6 +69,7 @@ def test_a_compiled_module_is_the_targets(target: str, cross_cache: Path, tmp_pa
     assert signed == (arch == "arm64")
 
 
+@pytest.mark.slow
 def test_two_caches_hold_the_same_folder(arm64: CrossToolchain, tmp_path: Path) -> None:
     again = cross_toolchain(arm64.macos.target, HERE, tmp_path / "other cache")
     assert again.folder != arm64.folder
@@ -75,6 +79,7 @@ def test_two_caches_hold_the_same_folder(arm64: CrossToolchain, tmp_path: Path) 
     assert not [path for path in found if str(tmp_path).encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_folder(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"

@@ -83,6 +83,7 @@ def test_other_pythons(
     assert is_link_checked(built)
 
 
+@pytest.mark.slow
 def test_two_builds_are_the_same_bytes(cross_build: Build, sdist: Fetch) -> None:
     first, second = (
         cross_build(sdist("markupsafe-3.0.2"), folder=name).wheel for name in ("one", "the other")

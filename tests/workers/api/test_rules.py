@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
@@ -33,7 +34,7 @@ from workers.api.app import create_server
 from workers.errors import TransitionError
 from workers.farm.calls import SaidCall, kept
 from workers.farm.desk import FarmDesk
-from workers.farm.farm import Farm, farm_over, store_of
+from workers.farm.farm import Farm, farm_over, open_farm, store_of
 from workers.farm.line import Order
 from workers.settings import Settings
 
@@ -358,6 +359,22 @@ def _all_jobs(server: Server) -> list[dict[str, Any]]:
     return found
 
 
+def test_a_database_that_is_busy_for_too_long_is_no_fault_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("store.database._BUSY_MILLISECONDS", 100)
+    settings = Settings(store=tmp_path / "store", cache=tmp_path / "cache")
+    with open_farm(settings) as farm:
+        server = Server(farm)
+        token = server.token("admin", channel="*")
+        other = sqlite3.connect(settings.store / "catalogue.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        assert refused(server.ask(RETRY, token=token), 503, "store-unreachable")
+        other.execute("ROLLBACK")
+        other.close()
+        assert passed(server.ask(RETRY, token=token))
+
+
 def test_a_local_run_is_seen_by_those_who_may_see_everything(fresh: Server) -> None:
     fresh.submission = fresh.farm.submissions.create("me", {"local": True})
     route = "GET /api/submissions/{submission_id}"
@@ -383,7 +400,7 @@ def test_orders_are_in_the_log_with_the_token_that_gave_them(fresh: Server) -> N
     ]
     assert {(row.who, row.address) for row in rows} == {("somebody", "127.0.0.1")}
     assert rows[0].detail == {
-        "submitter": "me", "channels": ["dev/mine"], "things": 1, "targets": 1,
+        "submitter": "somebody", "channels": ["dev/mine"], "things": 1, "targets": 1,
     }  # fmt: skip
 
 

@@ -148,6 +148,7 @@ def run(command: list[Any]) -> subprocess.CompletedProcess[str]:
 
 
 both = pytest.mark.parametrize("upload", [twine, uv])
+uv_first = pytest.mark.parametrize("upload", [pytest.param(twine, marks=pytest.mark.slow), uv])
 Client = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -182,7 +183,7 @@ def test_a_wheel_gets_in_is_installed_and_says_who_brought_it(
     assert shop.listed(RELEASE) == []
 
 
-@both
+@uv_first
 def test_the_same_file_again_is_fine_and_another_under_its_name_is_not(
     shop: Shop, wheel: Path, tmp_path: Path, upload: Client
 ) -> None:
@@ -203,7 +204,7 @@ def test_the_same_file_again_is_fine_and_another_under_its_name_is_not(
     assert not skip_upload(lying, True, PackageFile.from_filename(str(other), None))
 
 
-@both
+@uv_first
 @pytest.mark.parametrize("kind", ["read", "submit", "elsewhere", "unknown"])
 def test_who_may_not_publish_there_is_refused(
     shop: Shop, wheel: Path, upload: Client, kind: str
@@ -221,7 +222,7 @@ def test_who_may_not_publish_there_is_refused(
     assert shop.state() == before
 
 
-@both
+@uv_first
 def test_an_sdist_is_built_for_the_channels_targets(
     shop: Shop, pack: Pack, wheel: Path, upload: Client
 ) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from store.access import Actor
+from store.access import Actor, ChannelPattern
+from store.channel import Channel
 from tests.workers.farm.conftest import CROSS, LARGER, QUEUE, work, worker
 from workers.farm.desk import FarmDesk
 from workers.farm.farm import Farm, open_farm
@@ -69,6 +70,25 @@ def test_its_place_in_line_and_who_is_before_it(farm: Farm) -> None:
     assert "1 worker with 1 slot take it, 1 of them busy" in told[0][1]
     assert "it is number 2 in the queue" in told[1][1]
     assert "1 job is ahead" in told[1][1]
+
+
+def test_jobs_of_channels_that_the_caller_may_not_read_are_counted_not_named(farm: Farm) -> None:
+    farm.registry.enter(worker("w1", slots=1))
+    first, second, third = farm.ledger.enqueue(
+        [
+            Order(work=work("secret", channel=Channel("dev/theirs")), submitter="ann"),
+            Order(work=work("rye", channel=Channel("dev/ours")), submitter="ann"),
+            Order(work=work("oat", channel=Channel("dev/ours")), submitter="ann"),
+        ]
+    )
+    desk = FarmDesk(farm, Actor(who="ann"))
+    told = desk.why(third, (ChannelPattern("dev/ours"),))
+    assert "2 jobs are ahead (rye==1.0, …)" in told.sentence
+    assert "secret" not in told.model_dump_json()
+    told = desk.why(second, (ChannelPattern("dev/ours"),))
+    assert "1 job is ahead;" in told.sentence
+    assert "secret==1.0" in desk.why(second).sentence
+    assert first < second < third
 
 
 def test_it_is_held_back_until_a_moment(farm: Farm) -> None:
