@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -90,14 +91,26 @@ def index_of(folder: Path) -> Iterator[Index]:
     folder.mkdir(parents=True)
     index = Index(folder=folder)
 
+    def answer(path: str, _headers: Message) -> tuple[int, str, bytes]:
+        index.running += 1
+        index.most_running = max(index.most_running, index.running)
+        try:
+            return index.answer(path)
+        finally:
+            index.running -= 1
+
+    with answering(answer) as url:
+        index.url = f"{url}simple/"
+        yield index
+
+
+@contextmanager
+def answering(answer: Callable[[str, Message], tuple[int, str, bytes]]) -> Iterator[str]:
+    """A server whose answers to GET are what `answer` says of path and headers; gives its URL."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            index.running += 1
-            index.most_running = max(index.most_running, index.running)
-            try:
-                status, kind, body = index.answer(self.path)
-            finally:
-                index.running -= 1
+            status, kind, body = answer(self.path, self.headers)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
@@ -109,10 +122,9 @@ def index_of(folder: Path) -> Iterator[Index]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        index.url = f"http://127.0.0.1:{server.server_port}/simple/"
         thread = threading.Thread(target=server.serve_forever, args=[0.02])
         thread.start()
-        yield index
+        yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
 

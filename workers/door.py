@@ -25,19 +25,19 @@ from store.access import Actor
 from store.audit import Deed, record
 from store.catalogue import record_local_name
 from store.channel import RELEASE, UPSTREAM, Channel
-from store.digest import JSON, Sha256, sha256_of_file
+from store.digest import JSON, Sha256
 from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError
 from store.fingerprint import Fingerprint, fingerprint_of
-from store.provenance import BuildInputs, Origin, Provenance, Recipe, Source
-from store.publish import Papers, Store
+from store.provenance import Origin, Source
+from store.publish import Store
 from store.release import Release
 from store.target import Target, identity_of
-from store.upload import UPLOAD, better_served, check_name, take_name
+from store.upload import better_served, check_name, take_name
 from store.verdict import VerifiedWheel
-from store.widening import check_serves
 from workers.errors import UploadRefusedError
 from workers.farm.calls import MOST_TARGETS, SaidCall, SaidTarget, SaidUpload
 from workers.farm.desk import FarmDesk
+from workers.foreign import papers_of, serves, write_log
 from workers.inspection import Inspection
 from workers.settings import Settings
 from workers.targets import resolve_identity
@@ -139,8 +139,14 @@ def _take_wheel(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) 
 
 def _publish(entry: _Entry, store: Store) -> list[Release]:
     """The releases, listed in the transaction that takes the name and writes the audit log."""
-    wheel, channel, log = entry.wheel, entry.channel, _write_log(entry)
-    papers = [_papers(entry, target, log) for target in entry.chosen.values()]
+    wheel, channel, source = entry.wheel, entry.channel, _source(entry)
+    log = entry.upload.path.parent / "upload.log"
+    write_log(wheel, source, source.origin.location, log)
+    came: dict[str, JSON] = {"uploaded_by": entry.actor.who, "token": entry.actor.token}
+    papers = [
+        papers_of(wheel, source, target, log=log, environment=came)
+        for target in entry.chosen.values()
+    ]
     noted = False
 
     def note(connection: Connection) -> None:
@@ -234,19 +240,7 @@ def _set_targets(settings: Settings) -> list[Target]:
 def _served_by(
     wheel: VerifiedWheel, targets: Mapping[Fingerprint, Target]
 ) -> dict[Fingerprint, Target]:
-    return {name: target for name, target in targets.items() if _serves(wheel, target)}
-
-
-def _serves(wheel: VerifiedWheel, target: Target) -> bool:
-    """Whether an installer on `target` takes it. What is bound to one interpreter build is for
-    nobody here: nobody saw which one it was built on."""
-    if wheel.interpreter_bound:
-        return False
-    try:
-        check_serves(wheel.filename, wheel.tags, wheel.interpreter_bound, target)
-    except PolicyError:
-        return False
-    return True
+    return {name: target for name, target in targets.items() if serves(wheel, target)}
 
 
 def _check_served(entry: _Entry) -> None:
@@ -347,59 +341,17 @@ def _requirement(text: str) -> str:
         return text.strip()
 
 
-def _papers(entry: _Entry, target: Target, log: Path) -> Papers:
-    """The record of a wheel that came from elsewhere: its source is the file as it was uploaded."""
-    upload, wheel, actor = entry.upload, entry.wheel, entry.actor
-    source = Source(
-        name=canonicalize_name(wheel.name),
-        version=wheel.version,
-        filename=upload.path.name,
-        sha256=upload.sha256,
-        origin=_origin(actor),
-    )
-    provenance = Provenance(
-        source=source,
-        fingerprint=fingerprint_of(target),
-        inputs=_inputs(source, target),
-        built_filename=upload.path.name,
-        built_sha256=upload.sha256,
-        log_sha256=sha256_of_file(log),
-        log_size=log.stat().st_size,
-        proof=wheel.proof,
-        findings=wheel.findings,
-        environment={"uploaded_by": actor.who, "token": actor.token},
-    )
-    return Papers(target=target, provenance=provenance)
-
-
-def _inputs(source: Source, target: Target) -> BuildInputs:
-    """What a BuildKey is made of, so that the same file for the same target is the same release."""
-    return BuildInputs(
-        source_name=source.name,
-        source_version=source.version,
-        source_sha256=source.sha256,
-        target=identity_of(target),
-        recipe=Recipe(),
-        build_requirements=(),
-        toolchain={"kind": UPLOAD},
-        tools={},
-        epoch=0,
+def _source(entry: _Entry) -> Source:
+    """The file as it was uploaded."""
+    return Source(
+        name=canonicalize_name(entry.wheel.name),
+        version=entry.wheel.version,
+        filename=entry.upload.path.name,
+        sha256=entry.upload.sha256,
+        origin=_origin(entry.actor),
     )
 
 
 def _origin(actor: Actor) -> Origin:
     by = f"{actor.who} (token {actor.token})" if actor.token else actor.who
     return Origin(kind="upload", location=f"uploaded by {by}", pinned=False)
-
-
-def _write_log(entry: _Entry) -> Path:
-    """What a build's log is for a build: how the wheel came here."""
-    upload, wheel = entry.upload, entry.wheel
-    lines = [
-        f"{upload.path.name} ({upload.sha256}) {_origin(entry.actor).location}",
-        f"published as {wheel.filename} ({wheel.sha256})",
-        *(f"{each.severity}: {each.check}: {each.message}" for each in wheel.findings),
-    ]
-    log = upload.path.parent / "upload.log"
-    log.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
-    return log

@@ -22,14 +22,13 @@ from store import catalogue
 from store.access import Actor
 from store.audit import Deed, record
 from store.channel import UPSTREAM
-from store.digest import JSON, sha256_of, sha256_of_file
+from store.digest import JSON, sha256_of
 from store.disk import locked_folder
-from store.errors import PolicyError
-from store.fingerprint import Fingerprint, fingerprint_of
-from store.provenance import ADOPTED, BuildInputs, Origin, Provenance, Recipe, Source
-from store.publish import Papers, Store
+from store.fingerprint import Fingerprint
+from store.provenance import ADOPTED, Origin, Source
+from store.publish import Store
 from store.release import Release
-from store.target import Target, identity_of
+from store.target import Target
 from store.upstream import (
     Adoption,
     Refusal,
@@ -38,7 +37,6 @@ from store.upstream import (
     remember_refusal,
 )
 from store.verdict import VerifiedWheel
-from store.widening import check_serves
 from workers.admission import Admission
 from workers.errors import (
     AdoptionRefusedError,
@@ -46,6 +44,7 @@ from workers.errors import (
     ServesNobodyError,
     WheelRefusedError,
 )
+from workers.foreign import papers_of, serves, write_log
 from workers.inspection import Inspection
 from workers.job import scratch_of
 from workers.settings import Settings, UpstreamRules
@@ -163,11 +162,16 @@ class Upstream:
         self, wheel: VerifiedWheel, source: Source, targets: Targets, folder: Path
     ) -> list[Release]:
         """The releases, listed in the transaction that writes the audit log."""
-        chosen = {name: each for name, each in targets.items() if _serves(wheel, each)}
+        chosen = {name: each for name, each in targets.items() if serves(wheel, each)}
         if not chosen:
             raise _serves_nobody(wheel)
-        log = _write_log(source, wheel, folder)
-        papers = [_papers(source, wheel, target, log, self.actor) for target in chosen.values()]
+        log = folder / "adoption.log"
+        write_log(wheel, source, f"of the index {source.origin.location}", log)
+        came: dict[str, JSON] = {"adopted_by": self.actor.who, "token": self.actor.token}
+        papers = [
+            papers_of(wheel, source, target, log=log, environment=came)
+            for target in chosen.values()
+        ]
 
         def note(connection: Connection) -> None:
             forget_refusal(connection, source.sha256)
@@ -209,18 +213,6 @@ def _check_listed(listed: ListedWheel, wheel: VerifiedWheel) -> None:
             )
 
 
-def _serves(wheel: VerifiedWheel, target: Target) -> bool:
-    """Whether an installer on `target` takes it. What is bound to one interpreter build is for
-    nobody here: nobody saw which one it was built on."""
-    if wheel.interpreter_bound:
-        return False
-    try:
-        check_serves(wheel.filename, wheel.tags, wheel.interpreter_bound, target)
-    except PolicyError:
-        return False
-    return True
-
-
 def _serves_nobody(wheel: VerifiedWheel) -> ServesNobodyError:
     if wheel.interpreter_bound:
         return ServesNobodyError(
@@ -243,52 +235,6 @@ def _source(listed: ListedWheel) -> Source:
         sha256=listed.sha256,
         origin=origin,
     )
-
-
-def _papers(
-    source: Source, wheel: VerifiedWheel, target: Target, log: Path, actor: Actor
-) -> Papers:
-    """The record of a wheel that an index has: its source is the file as it is there."""
-    provenance = Provenance(
-        source=source,
-        fingerprint=fingerprint_of(target),
-        inputs=_inputs(source, target),
-        built_filename=source.filename,
-        built_sha256=source.sha256,
-        log_sha256=sha256_of_file(log),
-        log_size=log.stat().st_size,
-        proof=wheel.proof,
-        findings=wheel.findings,
-        environment={"adopted_by": actor.who, "token": actor.token},
-    )
-    return Papers(target=target, provenance=provenance)
-
-
-def _inputs(source: Source, target: Target) -> BuildInputs:
-    """What a BuildKey is made of, so that the same file for the same target is the same release."""
-    return BuildInputs(
-        source_name=source.name,
-        source_version=source.version,
-        source_sha256=source.sha256,
-        target=identity_of(target),
-        recipe=Recipe(),
-        build_requirements=(),
-        toolchain={"kind": ADOPTED},
-        tools={},
-        epoch=0,
-    )
-
-
-def _write_log(source: Source, wheel: VerifiedWheel, folder: Path) -> Path:
-    """What a build's log is for a build: how the wheel came here."""
-    lines = [
-        f"{source.filename} ({source.sha256}) of the index {source.origin.location}",
-        f"published as {wheel.filename} ({wheel.sha256})",
-        *(f"{each.severity}: {each.check}: {each.message}" for each in wheel.findings),
-    ]
-    log = folder / "adoption.log"
-    log.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
-    return log
 
 
 def _deed(actor: Actor, source: Source, wheel: VerifiedWheel, fingerprints: Sequence[str]) -> Deed:
