@@ -27,7 +27,7 @@ _JSON = "application/vnd.pypi.simple.v1+json"
 class Index:
     """What the index has, what is wrong with it, and what it was asked for.
 
-    `down`: every answer is 503. `slow` is how many seconds each file takes.
+    `down`: every answer is 503. `slow` is how many seconds each file takes, `slow_pages` each page.
     """
 
     folder: Path
@@ -36,6 +36,7 @@ class Index:
     asked: list[str] = field(default_factory=list)
     down: bool = False
     slow: float = 0.0
+    slow_pages: float = 0.0
     running: int = 0
     most_running: int = 0
 
@@ -78,6 +79,7 @@ class Index:
             place = self.folder / parts[1]
             body = _metadata(place) if path.endswith(".metadata") else place.read_bytes()
             return 200, "application/octet-stream", body or b""
+        time.sleep(self.slow_pages)
         if len(parts) == 2 and parts[1] in self.files:
             files = self.files[parts[1]]
             page = {"meta": {"api-version": "1.1"}, "name": parts[1], "files": files}

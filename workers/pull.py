@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as WaitedTooLong
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -21,12 +22,20 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from packaging.utils import NormalizedName, canonicalize_name
 
 from builder.errors import DigestError, IndexUnreachableError, NoSuchProjectError
-from builder.index_wheels import LARGEST_WHEEL, ListedWheel, fetch_metadata, serves
+from builder.index_wheels import (
+    LARGEST_WHEEL,
+    ListedWheel,
+    fetch_metadata,
+    serves,
+    target_order,
+)
 from store.digest import Sha256
 from store.disk import locked_folder
 from store.errors import (
     DisownedError,
     NameTakenError,
+    NotProvenError,
+    PolicyError,
     QuotaError,
     UnknownFileError,
     UnknownIndexError,
@@ -38,7 +47,7 @@ from store.offer import MOST_WAITING, Offer, Offers
 from store.release import Release
 from store.target import Target
 from store.upstream import Adoption, Refusal, adoptions, refusals
-from workers.errors import AdoptionRefusedError, ServesNobodyError, UpstreamBusyError
+from workers.errors import AdoptionRefusedError, UpstreamBusyError
 from workers.upstream import Upstream
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
@@ -47,22 +56,13 @@ _AT_ONCE: Final = 4
 _PAGES_AT_ONCE: Final = 8
 _MOST_FLYING: Final = 256
 """Files, or pages, that are fetched or wait for their turn."""
-_FILE_SECONDS: Final = 120.0
-_PAGE_SECONDS: Final = 20.0
-"""How long a request waits. What it waits for goes on; clients ask again, and find it done."""
-_FRESH_SECONDS: Final = 300.0
-"""How long a page of the index is good."""
-_AWAY_SECONDS: Final = 15.0
-"""How long an index that did not answer is not asked again."""
 _MOST_LISTED: Final = 50_000
 """Wheels on the pages that are remembered, some 2 KB each."""
 _MOST_METADATA: Final = 2_000
 _LARGEST_KEPT: Final = 256 << 10
 _MOST_UNFIT: Final = 10_000
-_UNFIT_SECONDS: Final = 600.0
-"""How long a file is not tried again, and not listed, that could not be had for a target."""
 
-_OTHERS: Final = (NameTakenError, DisownedError, QuotaError, ServesNobodyError)
+_OTHERS: Final = (NameTakenError, NotProvenError, DisownedError, PolicyError, QuotaError)
 _LASTING: Final = (AdoptionRefusedError, *_OTHERS)
 
 _Wish: TypeAlias = tuple[Sha256, Fingerprint]
@@ -70,10 +70,24 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spans:
+    """How many seconds things take at most. A request waits for a `file` or a `page` so long; what
+    it waits for goes on, clients ask again, and find it done. A page is `fresh` so long; an index
+    that was `away` is not asked again, and a file that was `unfit` not tried again, for so long."""
+
+    file: float = 120.0
+    page: float = 20.0
+    fresh: float = 300.0
+    away: float = 15.0
+    unfit: float = 600.0
+
+
 class Pull:
     """The wheels of an index upstream, brought when they are asked for. `close` ends it."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, spans: Spans = Spans()) -> None:  # frozen
+        self._spans = spans
         waiting = threading.BoundedSemaphore(MOST_WAITING)
         self._upstream = upstream
         self._database = upstream.store.database
@@ -134,7 +148,7 @@ class Pull:
             raise UnknownFileError(f"the index has no metadata of {filename} beside it")
         if (data := self._metadata.get(listed.metadata_sha256)) is not None:
             return data
-        data = self._texts.join(listed.sha256, lambda: self._fetched(listed), _PAGE_SECONDS)
+        data = self._texts.join(listed.sha256, lambda: self._fetched(listed), self._spans.page)
         if len(data) <= _LARGEST_KEPT:
             self._metadata.put(listed.metadata_sha256, data)
         return data
@@ -153,26 +167,36 @@ class Pull:
         """What the index lists of a project, not older than some minutes; or, when it is away, what
         it listed last, if that is known.
 
-        Raises NotFromUpstreamError, IndexUnreachableError.
+        Raises NotFromUpstreamError.
         """
         self._upstream.check_project(project)
         last = self._known.get(project)
         if last is not None and last.is_good:
             return last
         try:
-            page = self._pages.join(project, lambda: self._asked(project), _PAGE_SECONDS)
-        except (IndexUnreachableError, UpstreamBusyError) as error:
+            return self._pages.join(project, lambda: self._asked(project, last), self._spans.page)
+        except UpstreamBusyError as error:
+            _LOG.warning("the page of %s upstream: %s", project, error.message)
+            return self._away(last)
+
+    def _asked(self, project: NormalizedName, last: _Page | None) -> _Page:
+        """The page, remembered, also when nobody waits for it any more."""
+        wheels: tuple[ListedWheel, ...] = ()
+        try:
+            with suppress(NoSuchProjectError):
+                wheels = self._upstream.wheels(project)
+        except IndexUnreachableError as error:
             _LOG.warning("%s: %s", error.code, error.message)
-            page = _Page(wheels=last.wheels if last else (), away=True, until=_in(_AWAY_SECONDS))
+            page = self._away(last)
+        else:
+            page = _Page(wheels=wheels, away=False, until=_in(self._spans.fresh))
         self._known.put(project, page)
         return page
 
-    def _asked(self, project: NormalizedName) -> _Page:
-        try:
-            wheels = self._upstream.wheels(project)
-        except NoSuchProjectError:
-            wheels = ()
-        return _Page(wheels=wheels, away=False, until=_in(_FRESH_SECONDS))
+    def _away(self, last: _Page | None) -> _Page:
+        """What was listed last, if anything, for as long as the index is left alone."""
+        wheels = last.wheels if last else ()
+        return _Page(wheels=wheels, away=True, until=_in(self._spans.away))
 
     def _sorted(self, fingerprint: Fingerprint, project: NormalizedName) -> _Sorted:
         found = adoptions(self._database, project)
@@ -222,24 +246,31 @@ class Pull:
     def _brought(
         self, sha256: Sha256, fingerprint: Fingerprint, bring: Callable[[], Iterable[Release]]
     ) -> Release:
-        """The one release that `bring` makes, once for all who ask at a time. What stands in its
-        way is remembered for a while, so that the same bytes are not fetched again and again."""
+        """The one release that `bring` makes, once for all who ask at a time."""
         key = (sha256, fingerprint)
         if error := self._trouble(key):
-            raise error
+            raise error.with_traceback(None)
+        return self._files.join(key, lambda: self._tried(key, bring), self._spans.file)
+
+    def _tried(self, key: _Wish, bring: Callable[[], Iterable[Release]]) -> Release:
+        """What stands in its way is remembered for a while, so that the same bytes are not fetched
+        again and again."""
         try:
-            return self._files.join(key, lambda: next(iter(bring())), _FILE_SECONDS)
+            return next(iter(bring()))
         except DigestError as error:
-            refusal = AdoptionRefusedError(error.message, hint=error.hint)
-            self._unfit.put(key, (refusal, _in(_UNFIT_SECONDS)))
-            raise refusal from error
+            raise self._noted(
+                key, AdoptionRefusedError(error.message), self._spans.unfit
+            ) from error
         except _OTHERS as error:
-            self._unfit.put(key, (error, _in(_UNFIT_SECONDS)))
+            self._noted(key, error, self._spans.unfit)
             raise
         except IndexUnreachableError as error:
             away = UpstreamAwayError(error.message, hint=error.hint)
-            self._unfit.put(key, (away, _in(_AWAY_SECONDS)))
-            raise away from error
+            raise self._noted(key, away, self._spans.away) from error
+
+    def _noted(self, key: _Wish, error: WheelfarmError, seconds: float) -> WheelfarmError:
+        self._unfit.put(key, (error, _in(seconds)))
+        return error
 
     def _trouble(self, key: _Wish) -> WheelfarmError | None:
         found = self._unfit.get(key)
@@ -376,7 +407,7 @@ def _project(filename: str) -> NormalizedName:
 
 
 def _is_served(release: Release, target: Target) -> bool:
-    return not release.tags.isdisjoint(target.supported_tags())
+    return not release.tags.isdisjoint(target_order(target))
 
 
 def _yanked(wheels: Iterable[ListedWheel], here: Iterable[Adoption]) -> dict[str, str]:

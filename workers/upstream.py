@@ -23,7 +23,7 @@ from store.access import Actor
 from store.audit import Deed, record
 from store.channel import UPSTREAM
 from store.digest import JSON, sha256_of
-from store.disk import locked_folder
+from store.disk import disk_trouble, locked_folder
 from store.fingerprint import Fingerprint
 from store.provenance import ADOPTED, Origin, Source
 from store.publish import Store
@@ -118,7 +118,7 @@ class Upstream:
         self.check_project(listed.name)
         if why := self.why_too_young(listed):
             raise NotFromUpstreamError(f"{listed.filename} may not come in yet: {why}")
-        with locked_folder(self.scratch) as folder:
+        with disk_trouble("write to", self.scratch), locked_folder(self.scratch) as folder:
             try:
                 wheel = self._wheel(listed, folder)
             except AdoptionRefusedError as error:
@@ -134,7 +134,7 @@ class Upstream:
         self.check_project(canonicalize_name(known.release.name))
         told: Any = self.store.catalogue.provenance(known.release)["source"]
         source = Source(**{**told, "origin": Origin(**told["origin"])})
-        with locked_folder(self.scratch) as folder:
+        with disk_trouble("write to", self.scratch), locked_folder(self.scratch) as folder:
             return self._publish(self._kept(known.release, folder), source, targets, folder)
 
     def _wheel(self, listed: ListedWheel, folder: Path) -> VerifiedWheel:

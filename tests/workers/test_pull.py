@@ -36,7 +36,7 @@ from workers.choose import choose
 from workers.errors import UpstreamBusyError
 from workers.locks import Place as LockPlace
 from workers.locks import pylock_toml
-from workers.pull import Flights, Pull
+from workers.pull import Flights, Pull, Spans
 
 LOCAL = Origin(kind="local", location="/src", pinned=False)
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -52,8 +52,8 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 class Served:
     """A client of the server, with pull-through by the rules of a shop."""
 
-    def __init__(self, shop: Shop) -> None:
-        self.pull = Pull(shop.upstream)
+    def __init__(self, shop: Shop, **spans: float) -> None:
+        self.pull = Pull(shop.upstream, Spans(**spans))
         self.client = Client(shop.store, puller=self.pull)
 
     def page(
@@ -211,16 +211,41 @@ def test_upstream_down_serves_what_is_there(shop: Shop, served: Served) -> None:
     assert len(served.names()) == 2
 
 
-def test_an_index_that_was_away_is_asked_again_after_a_while(
-    shop: Shop, served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_that_was_away_is_asked_again_after_a_while(shop: Shop) -> None:
+    patient, hasty = Served(shop), Served(shop, away=0.0)
     shop.index.add(shop.wheel())
     shop.index.down = True
-    assert refused(served.page(), 503, "upstream-away")
+    for served in (patient, hasty):
+        assert refused(served.page(), 503, "upstream-away")
     shop.index.down = False
-    assert refused(served.page(), 503, "upstream-away")  # not asked again at once
-    monkeypatch.setattr("workers.pull.monotonic", lambda: time.monotonic() + 60)
+    assert refused(patient.page(), 503, "upstream-away")  # not asked again at once
+    assert hasty.names() == [WHEEL]
+
+
+def test_a_page_that_comes_late_is_there_for_the_next_who_asks(shop: Shop) -> None:
+    served = Served(shop, page=0.1)
+    shop.index.add(shop.wheel())
+    shop.index.slow_pages = 0.5
+    assert refused(served.page(), 503, "upstream-away")
+    for _ in range(200):
+        if served.page().status_code == 200:
+            break
+        time.sleep(0.05)
     assert served.names() == [WHEEL]
+    assert len(shop.index.asked) == 1
+
+
+def test_a_slow_file_is_503_first_and_then_there(shop: Shop) -> None:
+    served = Served(shop, file=0.1)
+    shop.index.add(shop.wheel())
+    shop.index.slow = 0.5
+    assert refused(served.file(), 503, "upstream-busy")
+    for _ in range(400):
+        if served.file().status_code == 200:
+            break
+        time.sleep(0.05)
+    assert served.file().status_code == 200
+    assert len(shop.index.fetched()) == 1
 
 
 def test_a_name_that_exists_here_is_never_looked_up(
