@@ -160,6 +160,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "POST /api/disown": _rule("admin", "everywhere"),
     "POST /api/disown/undo": _rule("admin", "everywhere"),
     "GET /api/invalidations": _rule("read", "everywhere"),
+    "POST /api/adopt": _rule("publish", "call"),  # in the channel upstream
     "POST /api/promote": _rule("publish", "call"),  # in the target; in the source, to read
 }
 """Method and path of a route, as it is declared -> its rule."""

@@ -25,6 +25,7 @@ from store.selection import Selection
 from store.upstream import refusals
 from tests.builder import forge
 from tests.store.wheelshop import make_wheel, publish
+from tests.workers.api.place import Place
 from tests.workers.upstream_shop import DEV, NATIVE, Shop, shop_in
 from workers.admission import Admission, parse_pattern
 from workers.cli.adopt import command
@@ -318,3 +319,24 @@ def _cli(shop: Shop, *arguments: str) -> tuple[int, dict[str, Any]]:
     done = CliRunner().invoke(command, asked, standalone_mode=False)
     assert done.exception is None, done.exception
     return done.return_value, json.loads(done.output)
+
+
+def test_adopting_at_a_server(shop: Shop, tmp_path: Path) -> None:
+    shop.index.add(shop.wheel())
+    (tmp_path / "place").mkdir()
+    place = Place(tmp_path / "place")
+    line = f'[upstream]\nindex-url = "{shop.index.url}"\n'
+    (tmp_path / "place/wheelfarm.toml").write_text(line)
+    place.serve()
+    try:
+        code, answer = place.ask("adopt", "wheaty==1.0", "corny==1.0", "--target", "native")
+        assert code == 1
+        found = [(each["status"], each["filename"]) for each in answer["adoptions"]]
+        assert found == [("adopted", "wheaty-1.0-py3-none-any.whl"), ("refused", None)]
+        name = answer["adoptions"][0]["fingerprint"]
+        code, answer = place.ask("adopt", "wheaty==1.0", "--fingerprint", name)
+        assert (code, answer["adoptions"][0]["status"]) == (0, "there")
+        code, _, err = place.say("adopt", "wheaty==1.0", "--fingerprint", name[:-1] + "x")
+        assert (code, "error[farm-refused]" in err) == (2, True)
+    finally:
+        place.stop_server()

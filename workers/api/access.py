@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from store.access import Caller, Rule, check, check_everywhere, rule_of
-from store.channel import Channel
+from store.channel import UPSTREAM, Channel
 from store.errors import MalformedError, NotAllowedError, UnauthorizedError
 from store.gate import caller_of, gate_of, log_refusal
 from workers.farm.calls import SaidCall, SaidPromotion, channels_of, said
@@ -44,6 +44,12 @@ def check_call(request: Request, call: SaidCall) -> None:
     rule = rule_of("POST", ROOT + "/submissions")
     with _refusals_logged(request):
         check(caller_of(request), rule.right, channels_of(call))
+
+
+def check_adoption(request: Request) -> None:
+    """Raise unless the caller may publish in the channel upstream."""
+    with _refusals_logged(request):
+        check(caller_of(request), rule_of("POST", ROOT + "/adopt").right, [UPSTREAM])
 
 
 def check_promotion(request: Request, call: SaidPromotion) -> None:

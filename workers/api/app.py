@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from workers.api.oidc import Minter
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
+_MOST_ADOPTING: Final = 2
 _MOST_MINTING: Final = 4
 _CODES: Final = {404: "not-found", 405: "method-not-allowed"}
 
@@ -88,6 +89,7 @@ def create_api(desk: FarmDesk, gate: Gate, minter: Minter | None) -> FastAPI:
     api.state.desk = desk
     api.state.gate = gate
     api.state.minter = minter
+    api.state.adopting = CapacityLimiter(_MOST_ADOPTING)
     api.state.minting = CapacityLimiter(_MOST_MINTING)
     api.state.shared = Shared(LOOK_SECONDS)
     return api

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,17 +11,15 @@ import click
 
 from store.access import Actor
 from store.channel import UPSTREAM
-from store.errors import DONE, REFUSED, NotFoundError, UsageError
-from store.fingerprint import parse_fingerprint
-from store.publish import Store
-from store.target import Target
-from workers.adopt import Adopted, adopt
-from workers.cli.asking import show_table, store_options, submitter
-from workers.farm.farm import store_of
+from store.errors import DONE, REFUSED, UsageError
+from workers.cli.asking import asking_options, remote_desk, show_json, show_table, submitter
+from workers.farm.answers import Adoption, Adoptions
+from workers.farm.calls import MOST_ADOPTED, say_adoption
+from workers.farm.desk import Desk, FarmDesk
+from workers.farm.farm import farm_over, store_of
 from workers.requirements import read_pins
 from workers.settings import Settings, load_settings
 from workers.targets import resolve_identity
-from workers.upstream import Upstream
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
@@ -34,12 +31,13 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--fingerprint", "names", multiple=True, metavar="F", help="For one that the store knows."
 )
-@store_options
+@asking_options
 def command(  # noqa: PLR0917  # click hands every option over by name
     wanted: tuple[str, ...],
     files: tuple[Path, ...],
     words: tuple[str, ...],
     names: tuple[str, ...],
+    farm_url: str | None,
     settings_file: Path | None,
     store_option: Path | None,
     *,
@@ -52,34 +50,38 @@ def command(  # noqa: PLR0917  # click hands every option over by name
     fetched again. Without anything wanted the targets alone are made known, so that a server that
     pulls through has an index for them. Exit status: 0 all of it is there; 1 something is not.
     """
+    if not words and not names:
+        raise UsageError("for which target?", hint="--target native, or --fingerprint F")
     pins = read_pins(wanted, files)
     settings = load_settings(file=settings_file, store=store_option)
-    with closing(store_of(settings)) as store:
-        targets = _targets(store, settings, words, names)
-        upstream = Upstream.of(store, settings, Actor(who=submitter()))
-        outcomes = list(adopt(upstream, pins, targets))
+    targets = {word: resolve_identity(word, settings) for word in words}
+    url = farm_url or (None if store_option else settings.farm.url)
+    with _desk(url, settings) as asked:
+        outcomes = [
+            one
+            for first in range(0, max(len(pins), 1), MOST_ADOPTED)
+            for one in asked.adopt(
+                say_adoption(pins[first : first + MOST_ADOPTED], targets, names)
+            ).adoptions
+        ]
     if as_json:
-        click.echo(json.dumps({"adoptions": [each.to_json() for each in outcomes]}))
+        show_json(Adoptions(adoptions=outcomes))
     else:
-        _show(outcomes, targets)
+        _show(outcomes, [*words, *names])
     return REFUSED if any(each.status == "refused" for each in outcomes) else DONE
 
 
-def _targets(
-    store: Store, settings: Settings, words: Sequence[str], names: Sequence[str]
-) -> dict[str, Target]:
-    if not words and not names:
-        raise UsageError("for which target?", hint="--target native, or --fingerprint F")
-    targets = {word: resolve_identity(word, settings) for word in words}
-    known = store.catalogue.targets() if names else {}
-    for name in map(parse_fingerprint, names):
-        if name not in known:
-            raise NotFoundError(f"the store knows no target {name}", hint="give it as --target")
-        targets[name] = known[name]
-    return targets
+@contextmanager
+def _desk(url: str | None, settings: Settings) -> Iterator[Desk]:
+    """The desk of the farm's server, or of the local store, which is made when there is none."""
+    if url:
+        yield remote_desk(url, settings)
+        return
+    with closing(store_of(settings)) as store:
+        yield FarmDesk(farm_over(store, settings), Actor(who=submitter()))
 
 
-def _show(outcomes: Sequence[Adopted], targets: dict[str, Target]) -> None:
+def _show(outcomes: Sequence[Adoption], targets: Sequence[str]) -> None:
     if not outcomes:
         click.echo(f"known: {', '.join(targets)}")
         return
@@ -92,7 +94,7 @@ def _show(outcomes: Sequence[Adopted], targets: dict[str, Target]) -> None:
     click.echo(f"in {UPSTREAM}: {count} of {len(outcomes)}")
 
 
-def _row(each: Adopted) -> tuple[object, ...]:
+def _row(each: Adoption) -> tuple[object, ...]:
     error = each.error
     told = f"{error.code}: {error.message}" if error else each.filename or "its marker"
     return (f"{each.package} {each.version}", each.target, each.status, told)

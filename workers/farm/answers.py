@@ -334,6 +334,28 @@ class Orders(_Answer):
     orders: list[Order]
 
 
+class Adoption(_Answer):
+    """What became of one version for one target. `listed` is the file of the index that was chosen,
+    `filename` its name here; `error` is why it is not here, `findings` what was seen in it."""
+
+    package: str
+    version: str
+    target: str
+    fingerprint: str
+    status: Literal["adopted", "there", "skipped", "refused"]
+    listed: str | None
+    filename: str | None
+    sha256: str | None
+    error: Trouble | None
+    findings: list[dict[str, Any]]
+
+
+class Adoptions(_Answer):
+    """What became of every version for every target; one of them at least."""
+
+    adoptions: list[Adoption]
+
+
 class PromotedRelease(_Answer):
     """A release of the target channel."""
 

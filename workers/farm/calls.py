@@ -29,6 +29,8 @@ from workers.sources import LOCAL, UNPINNED
 
 MOST_THINGS: Final = 10_000
 MOST_TARGETS: Final = 64
+MOST_ADOPTED: Final = 20
+"""Versions of one adoption: it is answered when all of them are fetched and judged."""
 LARGEST_CALL: Final = 32 << 20
 """Bytes of a submission's JSON: ten thousand lines, each with the digests of fifty files."""
 
@@ -160,6 +162,47 @@ class SaidPromotion(_Said):
         )
 
 
+class SaidAdoption(_Said):
+    """Exact versions whose wheels the farm is to take from its index upstream, for targets that are
+    described, and `fingerprints` that it knows."""
+
+    wanted: list[SaidRelease] = Field(max_length=MOST_ADOPTED)
+    targets: list[SaidTarget] = Field(default_factory=list, max_length=MOST_TARGETS)
+    fingerprints: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list, max_length=MOST_TARGETS
+    )
+
+    def pins(self, target: Target) -> list[WantedRelease]:
+        """What is wanted, markers held against one of the targets. Raises MalformedError with the
+        path of what names nothing."""
+        return [
+            _under(f"wanted[{number}]", lambda each: _release(each, target), one)
+            for number, one in enumerate(self.wanted)
+        ]
+
+    def described(self) -> dict[str, Target]:
+        """The targets that are described, by name. Raises MalformedError."""
+        found = [
+            _under(f"targets[{number}]", _target, one) for number, one in enumerate(self.targets)
+        ]
+        _refuse_twins([each.name for each in found])
+        return {each.name: each.target for each in found}
+
+
+def say_adoption(
+    pins: Sequence[WantedRelease], targets: Mapping[str, Target], fingerprints: Sequence[str]
+) -> SaidAdoption:
+    """The words for an adoption."""
+    return SaidAdoption(
+        wanted=[_say_release(one) for one in pins],
+        targets=[
+            SaidTarget(name=name, identity=dict(_flat(identity_of(target))))
+            for name, target in targets.items()
+        ],
+        fingerprints=list(fingerprints),
+    )
+
+
 def said(kept: Mapping[str, Any]) -> SaidCall:
     """The call that was kept as JSON. Raises MalformedError."""
     try:
@@ -258,6 +301,10 @@ def _wanted(one: SaidRelease | SaidUpload, target: Target, place: Place) -> Want
         sdist_name(one.filename)
         path = place(Sha256(one.sha256), one.filename)
         return WantedFile(path=path, place=one.place, location=one.place)
+    return _release(one, target)
+
+
+def _release(one: SaidRelease, target: Target) -> WantedRelease:
     try:
         return WantedRelease(
             name=canonicalize_name(one.name, validate=True),
@@ -289,6 +336,10 @@ def _say_wanted(
     if isinstance(one, WantedFile):
         where = str(one.path.absolute())[-500:]
         return SaidUpload(sha256=digest_of_file(one), filename=one.path.name, place=where)
+    return _say_release(one)
+
+
+def _say_release(one: WantedRelease) -> SaidRelease:
     return SaidRelease(
         name=one.name,
         version=one.version,

@@ -20,14 +20,17 @@ from builder.index import has_project
 from store.access import EVERY_CHANNEL, Actor, ChannelPattern
 from store.audit import Deed, audited
 from store.digest import JSON, Sha256
-from store.fingerprint import Fingerprint
+from store.errors import MalformedError, NotFoundError
+from store.fingerprint import Fingerprint, parse_fingerprint
 from store.invalidate import Verb
 from store.promote import promote
 from store.provenance import BuildKey
 from store.target import Target
+from workers.adopt import adopt
 from workers.errors import TransitionError, UnknownJobError
 from workers.farm import answers, invalidation, listing
 from workers.farm.calls import (
+    SaidAdoption,
     SaidCall,
     SaidPromotion,
     SaidStrike,
@@ -51,6 +54,7 @@ from workers.farm.submissions import SubmissionRow
 from workers.farm.why import Scene, Why, why, why_nobody, why_unplanned
 from workers.farm.work import Queue, parts_of
 from workers.sources import place_of
+from workers.upstream import Upstream
 
 PAGE: Final = 1_000
 """Items on one page of a submission's list."""
@@ -134,6 +138,9 @@ class Desk(Protocol):
 
     def promote(self, call: SaidPromotion) -> answers.Promoted:
         """Have releases of one channel in another one, or say which they would be."""
+
+    def adopt(self, call: SaidAdoption) -> answers.Adoptions:
+        """Have wheels of the farm's index upstream taken in."""
 
 
 def is_submission(word: str) -> bool:
@@ -383,6 +390,24 @@ class FarmDesk:
             dry_run=call.dry_run,
         )
         return answers.promoted(done)
+
+    def adopt(self, call: SaidAdoption) -> answers.Adoptions:
+        """Take wheels of the index upstream in. Raises MalformedError, NotFoundError; StoreError.
+
+        What is wrong with one is its outcome. Each that comes in is a row of the audit log.
+        """
+        known = self.farm.store.catalogue.targets() if call.fingerprints else {}
+        targets = call.described()
+        for name in map(parse_fingerprint, call.fingerprints):
+            if name not in known:
+                raise NotFoundError(f"the store knows no target {name}", hint="describe it")
+            targets[name] = known[name]
+        if not targets:
+            raise MalformedError("for which target?", path="targets", hint="describe or name one")
+        pins = call.pins(next(iter(targets.values())))
+        upstream = Upstream.of(self.farm.store, self.farm.settings, self._actor)
+        found = [each.to_json() for each in adopt(upstream, pins, targets)]
+        return answers.Adoptions.model_validate({"adoptions": found})
 
     def _set_state(self, worker_id: str, order: Literal["drain", "readmit"]) -> answers.Workers:
         known = [row for row in self.farm.registry.all() if row.id == worker_id]

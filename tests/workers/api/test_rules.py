@@ -48,6 +48,7 @@ CALL = {
     "channel": str(MINE),
 }
 PROBE = (Path(__file__).parents[2] / "golden" / "probe-macos.json").read_text()
+ADOPTION = {"wanted": [], "targets": [], "fingerprints": [NAME]}
 PROMOTION = {
     "selection": {"package": "wheaty"},
     "source": MINE,
@@ -100,6 +101,8 @@ class Server:
             options["content"] = PROBE
         elif "submissions" in path or "plan" in path:
             options["json"] = CALL
+        elif path == "/api/adopt":
+            options["json"] = ADOPTION
         elif path == "/api/promote":
             options["json"] = PROMOTION
         elif path == "/api/jobs/retry":
@@ -166,6 +169,7 @@ def enough(rule: Rule, route: str) -> str:
         "POST /resolve": RELEASE,
         "POST /legacy/": "dev/uploads",
         "POST /api/promote": "dev/mi*",
+        "POST /api/adopt": "upstream",
     }
     return others.get(route, MINE)
 
