@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +35,7 @@ from builder.wire import (
 )
 from store.digest import Sha256, parse_sha256
 from store.errors import MalformedError
-from store.target import Target
+from store.target import Target, tag_order
 
 LONGEST_NAME: Final = 240
 LARGEST_WHEEL: Final = 1 << 30
@@ -114,7 +113,7 @@ def serves(listed: ListedWheel, target: Target) -> bool:
 
 def rank(listed: ListedWheel, target: Target) -> int | None:
     """The place of the best of its tags in the target's order; the lower the better."""
-    order = target_order(target)
+    order = tag_order(target)
     return min((order[tag] for tag in listed.tags if tag in order), default=None)
 
 
@@ -140,12 +139,6 @@ def best_wheel(
     ]
     fitting.sort(key=lambda each: each.build, reverse=True)
     return min(fitting, key=lambda each: rank(each, target) or 0, default=None)
-
-
-@lru_cache(maxsize=64)
-def target_order(target: Target) -> dict[Tag, int]:
-    """The tags that an installer on `target` takes, each with its place; the best is 0."""
-    return {tag: place for place, tag in enumerate(target.supported_tags())}
 
 
 def _fetch(url: str, listed: ListedWheel, target: Path, limit: Limit, expected: Sha256) -> Path:

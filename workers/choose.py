@@ -27,12 +27,11 @@ from resolvelib import (
 )
 from resolvelib.structs import RequirementInformation
 
-from builder.index_wheels import target_order
 from store.channel import UPSTREAM, Channel
 from store.fingerprint import Fingerprint
 from store.publish import Store
 from store.release import Release
-from store.target import Target
+from store.target import Target, tag_order
 from workers.errors import NoChoiceError
 from workers.markers import marker_environment
 
@@ -226,7 +225,7 @@ def _fitting(
 
 def _preference(target: Target, release: Release) -> tuple[Version, int, datetime]:
     """Of the wheels that an index upstream has of a version, the one whose tags fit best."""
-    order = target_order(target) if release.channel == UPSTREAM else {}
+    order = tag_order(target) if release.channel == UPSTREAM else {}
     place = min((order[tag] for tag in release.tags if tag in order), default=0)
     return Version(release.version), -place, release.published_at
 

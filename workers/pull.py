@@ -27,7 +27,6 @@ from builder.index_wheels import (
     ListedWheel,
     fetch_metadata,
     serves,
-    target_order,
 )
 from store.digest import Sha256
 from store.disk import locked_folder
@@ -45,7 +44,7 @@ from store.errors import (
 from store.fingerprint import Fingerprint, fingerprint_of
 from store.offer import MOST_WAITING, Offer, Offers
 from store.release import Release
-from store.target import Target
+from store.target import Target, tag_order
 from store.upstream import Adoption, Refusal, adoptions, refusals
 from workers.errors import AdoptionRefusedError, UpstreamBusyError
 from workers.upstream import Upstream
@@ -407,7 +406,7 @@ def _project(filename: str) -> NormalizedName:
 
 
 def _is_served(release: Release, target: Target) -> bool:
-    return not release.tags.isdisjoint(target_order(target))
+    return not release.tags.isdisjoint(tag_order(target))
 
 
 def _yanked(wheels: Iterable[ListedWheel], here: Iterable[Adoption]) -> dict[str, str]:

@@ -16,7 +16,6 @@ from datetime import datetime
 from functools import partial
 from typing import Final, Literal, Protocol
 
-from builder.index import has_project
 from store.access import EVERY_CHANNEL, Actor, ChannelPattern
 from store.audit import Deed, audited
 from store.digest import JSON, Sha256
@@ -26,7 +25,6 @@ from store.invalidate import Verb
 from store.promote import promote
 from store.provenance import BuildKey
 from store.target import Target
-from workers.adopt import adopt
 from workers.errors import TransitionError, UnknownJobError
 from workers.farm import answers, invalidation, listing
 from workers.farm.calls import (
@@ -54,7 +52,6 @@ from workers.farm.submissions import SubmissionRow
 from workers.farm.why import Scene, Why, why, why_nobody, why_unplanned
 from workers.farm.work import Queue, parts_of
 from workers.sources import place_of
-from workers.upstream import Upstream
 
 PAGE: Final = 1_000
 """Items on one page of a submission's list."""
@@ -381,6 +378,9 @@ class FarmDesk:
     def promote(self, call: SaidPromotion) -> answers.Promoted:
         """Have releases of one channel in another one. Raises what `store.promote.promote` does,
         and IndexUnreachableError."""
+        # Imported here: most questions ask no index.
+        from builder.index import has_project  # noqa: PLC0415
+
         index_url = self.farm.settings.index_url
         done = promote(
             self.farm.store,
@@ -396,6 +396,10 @@ class FarmDesk:
 
         What is wrong with one is its outcome. Each that comes in is a row of the audit log.
         """
+        # Imported here: most questions judge no wheel.
+        from workers.adopt import adopt  # noqa: PLC0415
+        from workers.upstream import Upstream  # noqa: PLC0415
+
         known = self.farm.store.catalogue.targets() if call.fingerprints else {}
         targets = call.described()
         for name in map(parse_fingerprint, call.fingerprints):
