@@ -207,20 +207,26 @@ def _project(request: Request) -> Response:
     offers = _offers(request, project, status, there=bool(releases))
     listed = _together(releases, offers)
     # The page of a quarantined project says so, and is there: no client looks for it elsewhere.
-    if not listed and offers.away:
-        raise UpstreamAwayError(
-            f"the index upstream does not answer, and nothing of {project[:80]!r} is here yet"
-        )
     if not listed and status.status != "quarantined":
-        raise UnknownProjectError(
-            f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
-            hint="build it for this target: `wheelfarm build`",
-        )
+        raise _nothing_of(project, channel, fingerprint, offers)
     render = pages.project_json if form == pages.JSON_V1 else pages.project_html
     page = _page(request, render(project, listed, _FILES_FROM_PROJECT, status), form)
     if offers.away:
         page.headers["x-wheelfarm-upstream"] = "away"
     return page
+
+
+def _nothing_of(
+    project: str, channel: Channel, fingerprint: Fingerprint, offers: Offers
+) -> WheelfarmError:
+    if offers.away:
+        return UpstreamAwayError(
+            f"the index upstream does not answer, and nothing of {project[:80]!r} is here yet"
+        )
+    return UnknownProjectError(
+        f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
+        hint="build it for this target: `wheelfarm build`",
+    )
 
 
 def _offers(
