@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from build import BuildBackendException, BuildException, ProjectBuilder
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -19,12 +19,13 @@ from builder.diagnose import disk_is_full, first_error, out_of_memory, plain
 from builder.failure import StepFailed
 from builder.isolation import IsolatedEnvironment
 from builder.process import Command, Ended, Limits, run
+from builder.sdist import sdist_name
 from builder.stages import FailureKind
 from store.provenance import Recipe, Source
 
 _T = TypeVar("_T")
 _LARGEST_ANSWER: Final = 1 << 20
-_LARGEST_WHEEL: Final = 4 << 30
+_LARGEST: Final = 4 << 30
 _KILLED: Final = 128 + 9
 _FILE_TOO_LARGE: Final = 128 + 25
 
@@ -43,15 +44,26 @@ class Backend:
     recipe: Recipe
     log: Path
 
-    def requirements_for_wheel(self) -> list[str]:
-        """What ``get_requires_for_build_wheel`` asks for, sorted. Raises StepFailed."""
-        return sorted(self._call(lambda b: b.get_requires_for_build("wheel", dict(self.settings))))
+    def requirements_for(self, what: Literal["sdist", "wheel"]) -> list[str]:
+        """What ``get_requires_for_build_WHAT`` asks for, sorted. Raises StepFailed."""
+        return sorted(self._call(lambda b: b.get_requires_for_build(what, dict(self.settings))))
 
     def build_wheel(self, source: Source, folder: Path) -> Path:
         """Have the wheel of `source` built into the new folder `folder`. Raises StepFailed."""
         folder.mkdir()
         self._call(lambda b: b.build("wheel", folder, dict(self.settings)))
         return the_wheel(folder, source)
+
+    def build_sdist(self, folder: Path) -> Path:
+        """Have the tree's sdist built into the new folder `folder`.
+
+        Raises StepFailed, SdistError for a file name that is none of an sdist.
+        """
+        folder.mkdir()
+        self._call(lambda b: b.build("sdist", folder, dict(self.settings)))
+        sdist = _the_one(folder, ".tar.gz", "sdist")
+        sdist_name(sdist.name)
+        return sdist
 
     def _call(self, hook: Callable[[ProjectBuilder], _T]) -> _T:
         start = self.log.stat().st_size if self.log.exists() else 0
@@ -129,23 +141,29 @@ def the_wheel(folder: Path, source: Source) -> Path:
 
     Looked for in the folder, not taken from the hook's answer: the answer may lie.
     """
-    wheels = sorted(path for path in folder.iterdir() if path.name.endswith(".whl"))
-    if not wheels:
-        raise StepFailed("build", "its backend ended well, but wrote no wheel")
-    if len(wheels) > 1:
-        names = ", ".join(ascii(path.name[:120]) for path in wheels[:4])
-        raise StepFailed("build", f"its backend wrote {len(wheels)} wheels, not one: {names}")
-    _refuse_odd_wheel(wheels[0])
-    _refuse_other_name(wheels[0].name, source)
-    return wheels[0]
+    wheel = _the_one(folder, ".whl", "wheel")
+    _refuse_other_name(wheel.name, source)
+    return wheel
 
 
-def _refuse_odd_wheel(wheel: Path) -> None:
-    status = wheel.lstat()
+def _the_one(folder: Path, suffix: str, what: str) -> Path:
+    """The one file of a kind in `folder`. Raises StepFailed."""
+    found = sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
+    if not found:
+        raise StepFailed("build", f"its backend ended well, but wrote no {what}")
+    if len(found) > 1:
+        names = ", ".join(ascii(path.name[:120]) for path in found[:4])
+        raise StepFailed("build", f"its backend wrote {len(found)} {what}s, not one: {names}")
+    _refuse_odd_file(found[0], what)
+    return found[0]
+
+
+def _refuse_odd_file(path: Path, what: str) -> None:
+    status = path.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        raise StepFailed("build", "its backend wrote a link or a folder in place of a wheel")
-    if status.st_size > _LARGEST_WHEEL:
-        raise StepFailed("policy", f"its wheel is larger than {_LARGEST_WHEEL} bytes")
+        raise StepFailed("build", f"its backend wrote a link or a folder in place of a {what}")
+    if status.st_size > _LARGEST:
+        raise StepFailed("policy", f"its {what} is larger than {_LARGEST} bytes")
 
 
 def _refuse_other_name(filename: str, source: Source) -> None:

@@ -26,7 +26,7 @@ from store.fingerprint import fingerprint_of
 from store.provenance import BuildInputs, Provenance
 from store.verdict import Judgement, VerifiedWheel
 
-__all__ = ["build_wheel", "plan_inputs"]
+__all__ = ["build_wheel", "plan_inputs", "scratch_in"]
 
 
 def build_wheel(request: BuildRequest) -> FinishedBuild | BuildFailure:
@@ -39,7 +39,7 @@ def build_wheel(request: BuildRequest) -> FinishedBuild | BuildFailure:
     log = request.workspace / "build.log"
     log.touch()
     started, started_on = time.monotonic(), _moment()
-    with _scratch(request.workspace) as scratch:
+    with scratch_in(request.workspace) as scratch:
         try:
             readied = prepare(request, scratch, log)
             with _knowing(readied.prepared.inputs):
@@ -55,7 +55,8 @@ def build_wheel(request: BuildRequest) -> FinishedBuild | BuildFailure:
 
 
 @contextmanager
-def _scratch(workspace: Path) -> Iterator[Path]:
+def scratch_in(workspace: Path) -> Iterator[Path]:
+    """The new folder ``workspace/scratch``, taken away again whatever was done to it."""
     scratch = workspace / "scratch"
     scratch.mkdir()
     try:

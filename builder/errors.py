@@ -102,6 +102,20 @@ class DigestError(BuilderError):
     exit_status = REFUSED
 
 
+class TreeError(BuilderError):
+    """A folder, or a checkout, of which no sdist can be made."""
+
+    code = "no-sdist-of-tree"
+    exit_status = REFUSED
+
+
+class CheckoutError(BuilderError):
+    """A git repository that cannot be had, or has no such revision."""
+
+    code = "no-checkout"
+    exit_status = REFUSED
+
+
 class SdistError(UsageError):
     """A file that was given as an sdist is none, or is not the one that it says it is."""
 

@@ -13,7 +13,7 @@ from uv import find_uv_bin
 from builder.diagnose import plain
 from builder.environment import uv_environment
 from builder.failure import StepFailed
-from builder.process import Command, Ended, Limits, run
+from builder.process import Command, Ended, Limits, output_of, run
 from store.provenance import Pin
 
 _UNREACHABLE: Final = (
@@ -63,10 +63,7 @@ class Uv:
 
     def sentence(self, ended: Ended) -> str:
         """What uv said, on one line: its error and the causes below it."""
-        with self.log.open("rb") as file:
-            file.seek(ended.log_start)
-            said = file.read(min(ended.log_end - ended.log_start, 1 << 16))
-        lines = [plain(line) for line in said.decode("utf-8", "replace").splitlines()]
+        lines = [plain(line) for line in output_of(ended, self.log).splitlines()]
         words = " ".join(line.removeprefix("error: ") for line in lines if line)
         return words.replace("cause: ", "")[:900] or f"uv ended with status {ended.status}"
 

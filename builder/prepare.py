@@ -83,7 +83,7 @@ def _install(
     if pins is None:
         pins = _resolve(request, stated, facts, backend.isolated.uv)
     backend.isolated.install(pins)
-    asked = backend.requirements_for_wheel()
+    asked = backend.requirements_for("wheel")
     missing = unmet(readable([*stated, *asked], facts), pins)
     if not missing:
         return pins

@@ -77,6 +77,14 @@ class Ended:
         return self.ending == "exit" and self.status == 0
 
 
+def output_of(ended: Ended, log: Path) -> str:
+    """What a program printed to `log`, its first 64 KiB."""
+    with log.open("rb") as file:
+        file.seek(ended.log_start)
+        printed = file.read(min(ended.log_end - ended.log_start, 1 << 16))
+    return printed.decode("utf-8", "replace")
+
+
 def run(command: Command, log: Path) -> Ended:
     """Run `command` to its end, its stdout and stderr appended to `log`.
 

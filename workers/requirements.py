@@ -1,29 +1,37 @@
 """What a person wants built: lines of requirements files, locks, names and sdist files.
 
-Requirements files are read by pip's rules as far as they name exact versions; whatever would let
-an index choose (ranges, URLs, further indexes) is refused with the line it stands on.
+Requirements files are read by pip's rules as far as they name exact versions, folders and commits;
+whatever would let an index choose (ranges, further indexes) is refused with the line it stands on.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qsl, urlsplit
 
 from packaging.markers import Marker
-from packaging.pylock import Pylock, PylockValidationError
+from packaging.pylock import PackageVcs, Pylock, PylockValidationError
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name, canonicalize_version
+from packaging.utils import NormalizedName, canonicalize_name, canonicalize_version
 
+from builder.checkout import safe_url
 from store.digest import Sha256, parse_sha256
 from store.errors import MalformedError
+from store.provenance import Origin
 from workers.errors import RequirementsError
 
 _SDIST_SUFFIXES: Final = (".tar.gz", ".zip")
 _LARGEST_FILE: Final = 16 << 20
 _DEEPEST_INCLUDE: Final = 16
+_NAMED: Final = re.compile(r"[A-Za-z0-9._-]+\s*(\[[^]]*\])?\s*@")
+_VCS: Final = re.compile(rf"({_NAMED.pattern})?\s*(git|hg|svn|bzr)\+")
+_GIT_SCHEMES: Final = ("https", "ssh", "file")
+_REVISION: Final = re.compile(r"(?!-)[A-Za-z0-9._/+-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +50,56 @@ class WantedRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedFile:
-    """One sdist file on this machine; `location` is where it lay for whoever sent it here."""
+    """One sdist file on this machine; `origin` is whence it is, where that is not its path here."""
 
     path: Path
     place: str = field(default="command line", compare=False)
-    location: str | None = field(default=None, compare=False)
+    origin: Origin | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedTree:
+    """A folder with a project in it, of which an sdist is made first."""
+
+    path: Path
+    place: str = field(default="command line", compare=False)
+
+    @property
+    def shown(self) -> str:
+        """What it is, for people."""
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedCheckout:
+    """A commit of a git repository, of which an sdist is made first.
+
+    `revision` is a branch, a tag or a commit, `subdirectory` the folder of the project in it, and
+    `name` what the project must be called; None and empty where nothing was said.
+    """
+
+    url: str
+    revision: str | None = None
+    subdirectory: str = ""
+    name: NormalizedName | None = None
+    place: str = field(default="command line", compare=False)
+
+    @property
+    def shown(self) -> str:
+        """What it is, for people."""
+        return f"git+{safe_url(self.url)}" + (f"@{self.revision}" if self.revision else "")
 
 
 Wanted = WantedRelease | WantedFile
+Asked = Wanted | WantedTree | WantedCheckout
 
 
-def read_wanted(arguments: Sequence[str], files: Sequence[Path]) -> tuple[Wanted, ...]:
+def read_wanted(arguments: Sequence[str], files: Sequence[Path]) -> tuple[Asked, ...]:
     """All that the command line asks for, in order, each thing once.
 
     Raises RequirementsError, with the file and line, for what cannot be built exactly.
     """
-    wanted = [_from_argument(argument) for argument in arguments]
+    wanted: list[Asked] = [_from_argument(argument) for argument in arguments]
     for path in files:
         wanted.extend(_from_lock(path) if _is_lock(path) else _from_requirements(path))
     return tuple(dict.fromkeys(wanted))
@@ -157,7 +199,11 @@ def _requirement(text: str, place: str) -> Requirement:
         raise RequirementsError(f"not a requirement: {text[:80]!r}", path=place) from error
 
 
-def _from_argument(argument: str) -> Wanted:
+def _from_argument(argument: str) -> Asked:
+    if _VCS.match(argument):
+        return _checkout(argument, "command line")
+    if argument in {".", ".."} or ("/" in argument and Path(argument).is_dir()):
+        return WantedTree(path=Path(argument))
     if argument.endswith(_SDIST_SUFFIXES) or "/" in argument:
         return WantedFile(path=Path(argument))
     return _release(argument, frozenset(), "command line")
@@ -174,10 +220,13 @@ def _lock(path: Path) -> Pylock:
         raise RequirementsError(f"not a valid lock: {error}", path=str(path)) from error
 
 
-def _from_lock(path: Path) -> Iterator[Wanted]:
-    """The packages of a `pylock.toml` (PEP 751) that have an sdist."""
+def _from_lock(path: Path) -> Iterator[Asked]:
+    """The packages of a `pylock.toml` (PEP 751): each has an sdist, or a commit."""
     for package in _lock(path).packages:
         place = f"{path}: {package.name}"
+        if package.vcs is not None and package.marker is None:
+            yield _locked_checkout(package.vcs, canonicalize_name(package.name), place)
+            continue
         if package.sdist is None or package.version is None:
             hint = "lock it from an index that has its sdist"
             raise RequirementsError("the lock names no sdist and version", path=place, hint=hint)
@@ -190,13 +239,68 @@ def _from_lock(path: Path) -> Iterator[Wanted]:
         )
 
 
-def _from_requirements(path: Path) -> Iterator[Wanted]:
+def _locked_checkout(vcs: PackageVcs, name: NormalizedName, place: str) -> WantedCheckout:
+    if vcs.type != "git" or vcs.url is None:
+        raise RequirementsError(f"a source in {vcs.type}: only git is known", path=place)
+    inside = f"#subdirectory={vcs.subdirectory}" if vcs.subdirectory else ""
+    return _read_link(f"git+{vcs.url}@{vcs.commit_id}{inside}", name, place)
+
+
+def _checkout(text: str, place: str) -> WantedCheckout:
+    """``git+URL[@REVISION][#subdirectory=…]``, also as ``NAME @ …`` (PEP 508)."""
+    if " --" in text:
+        raise RequirementsError("a commit takes no options", path=place)
+    if _NAMED.match(text) is None:
+        return _read_link(text, None, place)
+    requirement = _requirement(text, place)
+    if requirement.marker is not None or requirement.url is None:
+        hint = "leave the line out for the other targets"
+        raise RequirementsError("a commit takes no marker", path=place, hint=hint)
+    return _read_link(requirement.url, canonicalize_name(requirement.name), place)
+
+
+def _read_link(link: str, name: NormalizedName | None, place: str) -> WantedCheckout:
+    scheme, _, url = link.partition("+")
+    parts = urlsplit(url)
+    if scheme != "git" or parts.scheme not in _GIT_SCHEMES or not parts.path.strip("/"):
+        raise RequirementsError(
+            f"not a commit that can be fetched: {safe_url(link)[:200]!r}",
+            path=place,
+            hint="as in git+https://HOST/PATH@REVISION; also git+ssh and git+file",
+        )
+    said = dict(parse_qsl(parts.fragment))
+    path, at, revision = parts.path.rpartition("@")
+    found = WantedCheckout(
+        url=parts._replace(path=path if at else parts.path, query="", fragment="").geturl(),
+        revision=revision if at else None,
+        subdirectory=said.get("subdirectory", "").strip("/"),
+        name=name or (canonicalize_name(said["egg"]) if "egg" in said else None),
+        place=place,
+    )
+    _refuse_odd_link(found)
+    return found
+
+
+def _refuse_odd_link(found: WantedCheckout) -> None:
+    if found.revision is not None and _REVISION.fullmatch(found.revision) is None:
+        raise RequirementsError(f"not a revision: {found.revision[:80]!r}", path=found.place)
+    if ".." in Path(found.subdirectory).parts or not found.subdirectory.isprintable():
+        raise RequirementsError(
+            f"not a folder of the repository: {found.subdirectory[:80]!r}", path=found.place
+        )
+
+
+def _from_requirements(path: Path) -> Iterator[Asked]:
     for line in _lines(path):
         if line.option is not None:
             raise line.unsupported(
                 "give the index with --index-url; put nothing but exact pins in the file"
             )
-        if line.text.endswith(_SDIST_SUFFIXES) and " " not in line.text:
+        if _VCS.match(line.text):
+            yield _checkout(line.text, line.place)
+        elif line.text.startswith((".", "/")) and (line.file.parent / line.text).is_dir():
+            yield WantedTree(path=line.file.parent / line.text, place=line.place)
+        elif line.text.endswith(_SDIST_SUFFIXES) and " " not in line.text:
             yield WantedFile(path=line.file.parent / line.text, place=line.place)
         else:
             yield _from_line(line.text, line.place)

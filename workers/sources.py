@@ -23,6 +23,7 @@ from workers.settings import Settings
 
 UNPINNED: Final = parse_channel("dev/unpinned")
 LOCAL: Final = parse_channel("dev/local")
+VCS: Final = parse_channel("dev/vcs")
 
 
 def acquire(wanted: Wanted, settings: Settings) -> Sdist:
@@ -88,17 +89,16 @@ def _place(source: Source, cache: Path) -> Path:
 
 def _from(wanted: WantedFile, sdist: Sdist) -> Sdist:
     """The sdist with the origin that its file has for whoever asked for it."""
-    if wanted.location is None:
+    if wanted.origin is None:
         return sdist
-    origin = replace(sdist.source.origin, location=wanted.location)
-    return replace(sdist, source=replace(sdist.source, origin=origin))
+    return replace(sdist, source=replace(sdist.source, origin=wanted.origin))
 
 
 def channel_for(source: Source) -> Channel:
     """The channel that wheels of `source` belong to when nobody says otherwise."""
     if source.origin.kind == "index":
         return RELEASE if source.origin.pinned else UNPINNED
-    return LOCAL
+    return VCS if source.origin.kind == "vcs" else LOCAL
 
 
 def _cached(wanted: WantedRelease, sdists: Path, index_url: str | None) -> Sdist | None:

@@ -4,7 +4,13 @@ import pytest
 
 from store.digest import Sha256
 from workers.errors import RequirementsError
-from workers.requirements import WantedFile, WantedRelease, read_wanted
+from workers.requirements import (
+    WantedCheckout,
+    WantedFile,
+    WantedRelease,
+    WantedTree,
+    read_wanted,
+)
 
 A, B = "a" * 64, "b" * 64
 
@@ -101,3 +107,79 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RequirementsError, match="not UTF-8"):
         read_wanted([], [path])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("git+https://example.org/a/b.git", {"url": "https://example.org/a/b.git"}),
+        (
+            "leafy[x] @ git+ssh://git@example.org/a/b@side/line#subdirectory=py/leaf",
+            {
+                "url": "ssh://git@example.org/a/b", "revision": "side/line",
+                "subdirectory": "py/leaf", "name": "leafy",
+            },
+        ),
+        ("git+file:///b@v1#egg=Leaf.y", {"url": "file:///b", "revision": "v1", "name": "leaf-y"}),
+    ],
+)  # fmt: skip
+def test_a_commit_is_named_as_pip_names_it(
+    tmp_path: Path, text: str, expected: dict[str, str]
+) -> None:
+    (found,) = read_wanted([text], [write(tmp_path, f"{text}  # why\n")])
+    assert found == WantedCheckout(**expected)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("hg+https://example.org/a", "not a commit that can be fetched"),
+        ("git+http://example.org/a", "not a commit that can be fetched"),
+        ("git+https://me:secret@", "not a commit that can be fetched: 'git"),
+        ("git+ext::sh -c x", "not a commit that can be fetched"),
+        ("git+https://example.org/a@-x", "not a revision: '-x'"),
+        ("git+https://example.org/a@" + "x" * 300, "not a revision"),
+        ("git+https://example.org/a#subdirectory=../b", "not a folder of the repository"),
+        ('a @ git+https://example.org/a ; python_version < "3"', "takes no marker"),
+        ("git+https://example.org/a --hash=sha256:" + A, "takes no options"),
+    ],
+)
+def test_what_is_no_commit_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(RequirementsError, match=sentence) as caught:
+        read_wanted([], [write(tmp_path, f"six==1.17.0\n{text}\n")])
+    assert "requirements.txt:2" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_folder_is_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaf").mkdir()
+    monkeypatch.chdir(tmp_path)
+    found = read_wanted([".", "./leaf", "./bark"], [])
+    assert found == (
+        WantedTree(path=Path()),
+        WantedTree(path=Path("leaf")),
+        WantedFile(path=Path("bark")),
+    )
+    (found_here,) = read_wanted([], [write(tmp_path, "./leaf\n")])
+    assert found_here == WantedTree(path=tmp_path / "leaf")
+
+
+def test_a_lock_may_name_a_commit(tmp_path: Path) -> None:
+    text = f"""\
+lock-version = "1.0"
+created-by = "a test"
+[[packages]]
+name = "leafy"
+[packages.vcs]
+type = "git"
+url = "https://example.org/a"
+commit-id = "{"c" * 40}"
+subdirectory = "leaf"
+"""
+    (found,) = read_wanted([], [write(tmp_path, text, "pylock.toml")])
+    assert found == WantedCheckout(
+        url="https://example.org/a",
+        revision="c" * 40,
+        subdirectory="leaf",
+        name="leafy",  # type: ignore[arg-type]
+    )

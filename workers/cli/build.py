@@ -17,7 +17,7 @@ from workers.cli.result_files import ResultFiles, result_options
 from workers.matrix import Watcher
 from workers.outcome import Outcome, exit_status
 from workers.plan import Call, WantedTarget
-from workers.requirements import read_wanted
+from workers.requirements import Asked, Wanted, WantedCheckout, WantedTree, read_wanted
 from workers.run import forecast, run
 from workers.settings import Settings, load_settings
 from workers.targets import BuildTarget, resolve_identity, resolve_target
@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="Build sdists into verified wheels for one or more targets.")
-@click.argument("wanted", nargs=-1, metavar="[NAME==VERSION | SDIST]...")
+@click.argument("wanted", nargs=-1, metavar="[NAME==VERSION | SDIST | FOLDER | git+URL]...")
 @click.option(
     "-r",
     "--requirement",
@@ -50,7 +50,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--channel",
     help="Publish to this channel: release, or dev/NAME. Without it, index sdists pinned by hash "
-    "go to release, others to dev/unpinned, files to dev/local.",
+    "go to release, others to dev/unpinned, files and folders to dev/local, commits to dev/vcs.",
 )
 @click.option("--refresh", is_flag=True, help="Resolve build requirements afresh.")
 @click.option("--retry", is_flag=True, help="Build also what is remembered to have failed.")
@@ -108,11 +108,11 @@ def command(
     server = farm_url or (None if store_option else settings.farm.url)
     if index_url:
         settings = _with_index(settings, index_url, server)
-    things = read_wanted(wanted, files)
-    if not things:
+    asked = read_wanted(wanted, files)
+    if not asked:
         raise UsageError("nothing to build", hint="name NAME==VERSION, an sdist, or -r FILE")
     call = Call(
-        wanted=things,
+        wanted=_packed(asked, settings),
         targets=(),
         submitter=submitter(),
         channel=parse_channel(channel) if channel else None,
@@ -139,6 +139,16 @@ def command(
     outcomes = _here(aimed, resolved, settings, jobs, as_json=as_json)
     results.write(outcomes)
     return exit_status(outcomes)
+
+
+def _packed(asked: Sequence[Asked], settings: Settings) -> tuple[Wanted, ...]:
+    """What is asked for, with an sdist in the place of every folder and commit."""
+    if not any(isinstance(one, (WantedTree, WantedCheckout)) for one in asked):
+        return asked  # type: ignore[return-value]
+    # Imported here: most runs build nothing before they plan.
+    from workers.trees import packed  # noqa: PLC0415
+
+    return packed(asked, settings, lambda line: click.echo(line, err=True))
 
 
 def _with_index(settings: Settings, index_url: str, server: str | None) -> Settings:

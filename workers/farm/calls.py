@@ -20,12 +20,13 @@ from store.channel import RELEASE, Channel, parse_channel
 from store.digest import JSON, Sha256
 from store.errors import MalformedError, WheelfarmError
 from store.promote import Move
+from store.provenance import Origin
 from store.selection import Selection, parse_selection
 from store.target import Target, identity_of, target_from_identity
 from workers.markers import applies
 from workers.plan import Call, WantedTarget
 from workers.requirements import Wanted, WantedFile, WantedRelease
-from workers.sources import LOCAL, UNPINNED
+from workers.sources import LOCAL, UNPINNED, VCS
 
 MOST_THINGS: Final = 10_000
 MOST_TARGETS: Final = 64
@@ -58,12 +59,14 @@ class SaidRelease(_Said):
 
 
 class SaidUpload(_Said):
-    """An sdist that was uploaded before. `place` is where it lies for who asks."""
+    """An sdist that was uploaded before. `place` is where it lies for who asks, or the commit that
+    it was made of, as `origin` says."""
 
     kind: Literal["upload"] = "upload"
     sha256: Digest
     filename: Annotated[str, Field(min_length=1, max_length=200)]
     place: Line = "command line"
+    origin: Literal["local", "vcs"] = "local"
 
 
 class SaidTarget(_Said):
@@ -268,7 +271,7 @@ def channels_of(call: SaidCall) -> frozenset[Channel]:
 def _own_channel(one: SaidRelease | SaidUpload) -> Channel:
     """Where a thing goes when nobody says otherwise; see `workers.sources.channel_for`."""
     if isinstance(one, SaidUpload):
-        return LOCAL
+        return VCS if one.origin == "vcs" else LOCAL
     return RELEASE if one.hashes else UNPINNED
 
 
@@ -300,7 +303,8 @@ def _wanted(one: SaidRelease | SaidUpload, target: Target, place: Place) -> Want
     if isinstance(one, SaidUpload):
         sdist_name(one.filename)
         path = place(Sha256(one.sha256), one.filename)
-        return WantedFile(path=path, place=one.place, location=one.place)
+        origin = Origin(kind=one.origin, location=one.place, pinned=False)
+        return WantedFile(path=path, place=one.place, origin=origin)
     return _release(one, target)
 
 
@@ -334,8 +338,13 @@ def _say_wanted(
     one: Wanted, digest_of_file: Callable[[WantedFile], Sha256]
 ) -> SaidRelease | SaidUpload:
     if isinstance(one, WantedFile):
-        where = str(one.path.absolute())[-500:]
-        return SaidUpload(sha256=digest_of_file(one), filename=one.path.name, place=where)
+        origin = one.origin or Origin(kind="local", location=str(one.path.absolute()), pinned=False)
+        return SaidUpload(
+            sha256=digest_of_file(one),
+            filename=one.path.name,
+            place=origin.location[-500:],
+            origin="vcs" if origin.kind == "vcs" else "local",
+        )
     return _say_release(one)
 
 
