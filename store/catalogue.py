@@ -12,7 +12,18 @@ from typing import Any, Final, TypeAlias
 
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
-from sqlalchemy import Connection, Row, Select, Update, and_, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    and_,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from store.access import Actor
 from store.audit import Deed, record
@@ -393,6 +404,12 @@ def release_of(connection: Connection, release_id: int) -> Release:
     if row is None:
         raise NotFoundError(f"the store has no release number {release_id}")
     return _release(row)
+
+
+def releases_where(connection: Connection, *conditions: ColumnElement[bool]) -> list[Release]:
+    """The releases whose rows and files meet `conditions`, disowned ones as well, oldest first."""
+    rows = connection.execute(_in_order(_RELEASE.where(*conditions)))
+    return [_release(row) for row in rows]
 
 
 def copy_release(connection: Connection, release_id: int, row: Mapping[str, Any]) -> Release:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
-from typing import Any
 
 from packaging.utils import NormalizedName
 from sqlalchemy import ColumnElement, Connection, RowMapping, delete, or_, select
 
-from store.catalogue import is_text, now, release_of
+from store.catalogue import is_text, now, releases_where
 from store.channel import UPSTREAM
 from store.database import Database, insert
 from store.digest import JSON, Sha256
@@ -45,7 +44,8 @@ def adoptions(database: Database, project: NormalizedName) -> list[Adoption]:
 
 def adoptions_of(database: Database, sha256: Sha256) -> list[Adoption]:
     """Those of one file of an index, as it was before it was retagged, if it was."""
-    return _adoptions(database, sources.c.sha256 == sha256)
+    of_it = select(sources.c.id).where(sources.c.sha256 == sha256)
+    return _adoptions(database, releases.c.source_id.in_(of_it))
 
 
 def refusals(database: Database, project: NormalizedName) -> dict[Sha256, Refusal]:
@@ -83,19 +83,17 @@ def forget_refusal(connection: Connection, sha256: Sha256) -> None:
     connection.execute(delete(upstream_refusals).where(upstream_refusals.c.sha256 == sha256))
 
 
-def _adoptions(database: Database, condition: Any) -> list[Adoption]:
-    query = (
+def _adoptions(database: Database, condition: ColumnElement[bool]) -> list[Adoption]:
+    digests = (
         select(releases.c.id, sources.c.sha256)
         .join_from(releases, files)
         .join(sources, releases.c.source_id == sources.c.id)
         .where(releases.c.channel == UPSTREAM, condition)
-        .order_by(releases.c.id)
     )
     with database.reading() as connection:
-        found = connection.execute(query).all()
-        return [
-            Adoption(sha256=row.sha256, release=release_of(connection, row.id)) for row in found
-        ]
+        known = {row.id: row.sha256 for row in connection.execute(digests)}
+        found = releases_where(connection, releases.c.channel == UPSTREAM, condition)
+        return [Adoption(sha256=known[each.id], release=each) for each in found]
 
 
 def _refusals(database: Database, condition: ColumnElement[bool]) -> list[Refusal]:
