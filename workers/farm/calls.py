@@ -156,7 +156,9 @@ class SaidPromotion(_Said):
     dry_run: StrictBool = False
 
     def move(self) -> Move:
-        """The promotion that is said. Raises MalformedError."""
+        """The promotion that is said. Raises MalformedError, also for more than one project."""
+        if self.selection.package is None and self.selection.file is None:
+            raise MalformedError("name a package or a file", path="selection")
         return Move(
             selection=self.selection.selection(),
             source=_under("source", parse_channel, self.source),

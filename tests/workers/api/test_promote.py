@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import requests
 from click.testing import CliRunner
 
 from store.channel import RELEASE, Channel
@@ -70,3 +71,12 @@ def test_the_index_is_asked_at_that_moment(tmp_path: Path, index: Index) -> None
     assert (done.exit_code, "promoted: 1" in done.output) == (0, True), done.output
     with closing(Store.open(tmp_path / "store")) as store:
         assert [index.channel for index in store.catalogue.indexes()] == [RELEASE, DEV]
+
+
+def test_a_promotion_is_of_one_project(stocked: tuple[Place, Release]) -> None:
+    place, _ = stocked
+    said = {"source": DEV, "target": "dev/team", "reason": "all of it"}
+    for selection in ({"worker": "w1"}, {"channel": DEV}, {}):
+        url = f"{place.url}api/promote"
+        answer = requests.post(url, json={**said, "selection": selection}, timeout=30)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
