@@ -1,55 +1,31 @@
-"""Find an sdist in a package index, and fetch it: the simple API (PEP 503, 691, 592, 700).
-
-pypi-simple reads the pages; what comes over the wire is bounded here, in bytes and in time.
-"""
+"""Find an sdist in a package index, and fetch it: the simple API (PEP 503, 691, 592, 700)."""
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, cast
-from urllib.parse import urlsplit, urlunsplit
+from typing import Final
 
-import requests
-import urllib3
 from packaging.utils import InvalidSdistFilename, canonicalize_name, parse_sdist_filename
 from packaging.version import InvalidVersion, Version
-from pypi_simple import (
-    ACCEPT_ANY,
-    PYPI_SIMPLE_ENDPOINT,
-    DistributionPackage,
-    ProjectPage,
-    UnsupportedRepoVersionError,
-)
-from requests.adapters import HTTPAdapter
+from pypi_simple import PYPI_SIMPLE_ENDPOINT, DistributionPackage, ProjectPage
 
-from builder.deposit import deposit
-from builder.errors import (
-    DigestError,
-    IndexUnreachableError,
-    NoSdistError,
-    NoSuchProjectError,
-    NoSuchVersionError,
-)
+from builder.errors import DigestError, NoSdistError, NoSuchProjectError, NoSuchVersionError
 from builder.stages import Sdist
+from builder.wire import (
+    Limit,
+    checked_url,
+    fetch_file,
+    project_page,
+    sha256_listed,
+    without_secrets,
+)
 from store.digest import Sha256, parse_sha256, sha256_of_file
-from store.errors import MalformedError, UsageError
+from store.errors import MalformedError
 from store.provenance import Origin, Source
 
-_CONNECT_AND_READ: Final = (15.0, 60.0)
-_PAGE_BYTES: Final = 64 << 20
-_PAGE_SECONDS: Final = 120.0
-_SDIST_BYTES: Final = 1 << 30
-_SDIST_SECONDS: Final = 1800.0
-_CHUNK: Final = 1 << 16
-_JSON_PAGE: Final = "application/vnd.pypi.simple.v1+json"
-_CA_VARIABLES: Final = ("REQUESTS_CA_BUNDLE", "PIP_CERT", "SSL_CERT_FILE")
+_SDIST: Final = Limit(most=1 << 30, seconds=1800.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +58,20 @@ def find_sdist(
     MalformedError for a version or hash that is none.
     """
     wanted, pinned = _version(version), frozenset(parse_sha256(text) for text in hashes)
-    index_url = _checked_url(index_url or PYPI_SIMPLE_ENDPOINT)
-    page = _project_page(index_url, name)
+    index_url = checked_url(index_url or PYPI_SIMPLE_ENDPOINT)
+    page = project_page(index_url, name)
     sdists = _sdists_of(page, name, wanted)
     chosen = _choose(sdists, pinned, f"{name}=={version}")
     return _found(chosen, pinned, index_url)
+
+
+def has_project(name: str, index_url: str | None = None) -> bool:
+    """Whether the index knows a project of that name, asked now. Raises IndexUnreachableError."""
+    try:
+        project_page(checked_url(index_url or PYPI_SIMPLE_ENDPOINT), name)
+    except NoSuchProjectError:
+        return False
+    return True
 
 
 def fetch_sdist(found: FoundSdist, folder: Path) -> Sdist:
@@ -102,9 +87,7 @@ def fetch_sdist(found: FoundSdist, folder: Path) -> Sdist:
     def accept(sha256: Sha256, _size: int) -> None:
         _refuse_other_bytes(found, sha256)
 
-    with _answer(found.url, found.index_url) as response:
-        body = _Bounded(response, _SDIST_BYTES, _SDIST_SECONDS)
-        path, sha256 = deposit(cast("BinaryIO", body), target, accept)
+    path, sha256 = fetch_file(found.url, found.index_url, target, _SDIST, accept)
     return _sdist(found, path, sha256)
 
 
@@ -131,15 +114,6 @@ def index_origin(index_url: str | None, *, pinned: bool) -> Origin:
     """The origin of an sdist from `index_url`; None is the index that pip uses."""
     location = without_secrets(index_url or PYPI_SIMPLE_ENDPOINT)
     return Origin(kind="index", location=location, pinned=pinned)
-
-
-def without_secrets(url: str) -> str:
-    """`url` without user name, password, query and fragment: safe to show and to keep."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-# --- choosing ----------------------------------------------------------------------------------
 
 
 def _version(text: str) -> Version:
@@ -190,7 +164,7 @@ def _choose(
 ) -> DistributionPackage:
     """The sdist that a pinned hash names, else the first; never one that nobody vouches for."""
     if not pinned:
-        with_hash = [file for file in sdists if _sha256_of(file)]
+        with_hash = [file for file in sdists if sha256_listed(file)]
         if not with_hash:
             raise DigestError(
                 f"the index gives no SHA-256 for the sdist of {what}",
@@ -198,145 +172,21 @@ def _choose(
             )
         return with_hash[0]
     for file in sdists:
-        if (sha256 := _sha256_of(file)) is None or sha256 in pinned:
+        if (sha256 := sha256_listed(file)) is None or sha256 in pinned:
             return file
     raise DigestError(
         f"none of the {len(pinned)} pinned hashes of {what} is its sdist's",
-        hint=f"add --hash=sha256:{_sha256_of(sdists[0])} if you trust the index's word on "
+        hint=f"add --hash=sha256:{sha256_listed(sdists[0])} if you trust the index's word on "
         f"{sdists[0].filename}; a lock made for wheels alone leaves sdists out",
     )
-
-
-def _sha256_of(file: DistributionPackage) -> Sha256 | None:
-    try:
-        return parse_sha256(file.digests.get("sha256", ""))
-    except MalformedError:
-        return None
 
 
 def _found(file: DistributionPackage, pinned: frozenset[Sha256], index_url: str) -> FoundSdist:
     # Name and version are the file's own spelling: `1` and `1.0` are to be one Source.
     name, version = parse_sdist_filename(file.filename)
-    sha256 = _sha256_of(file) or (next(iter(pinned)) if len(pinned) == 1 else None)
+    sha256 = sha256_listed(file) or (next(iter(pinned)) if len(pinned) == 1 else None)
     return FoundSdist(
         name=name, version=str(version), filename=file.filename, url=file.url,
         sha256=sha256, pinned=pinned, index_url=index_url,
         yanked=(file.yanked_reason or "") if file.is_yanked else None,
     )  # fmt: skip
-
-
-# --- the wire ----------------------------------------------------------------------------------
-
-
-def _checked_url(index_url: str) -> str:
-    try:
-        parts = urlsplit(index_url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(
-            f"not the URL of a package index: {without_secrets(index_url)[:200]!r}"
-            if parts.scheme
-            else "not the URL of a package index",
-            hint="an index is reached by http or https; for files on disk give their paths",
-        )
-    return index_url.rstrip("/") + "/"
-
-
-def _project_page(index_url: str, name: str) -> ProjectPage:
-    with _answer(f"{index_url}{canonicalize_name(name)}/", index_url) as response:
-        if response.status_code == requests.codes.not_found:
-            raise NoSuchProjectError(
-                f"the index has no project {name!r}",
-                hint=f"asked {without_secrets(index_url)}; is the name right?",
-            )
-        body = _Bounded(response, _PAGE_BYTES, _PAGE_SECONDS).read_all()
-        return _parse_page(name, body, response)
-
-
-def _parse_page(name: str, body: bytes, response: requests.Response) -> ProjectPage:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        if kind in (_JSON_PAGE, "application/json"):
-            return ProjectPage.from_json_data(json.loads(body), response.url)
-        if kind in ("application/vnd.pypi.simple.v1+html", "text/html"):
-            return ProjectPage.from_html(name, body, response.url)
-    except (ValueError, UnsupportedRepoVersionError, RecursionError) as error:
-        raise _useless(response.url, f"a page that cannot be read: {str(error)[:200]}") from error
-    raise _useless(response.url, f"a page of type {kind[:80]!r}")
-
-
-def _useless(url: str, what: str) -> IndexUnreachableError:
-    return IndexUnreachableError(
-        f"{without_secrets(url)} answered with {what}",
-        hint="is this the URL of a simple index (PEP 503, 691)?",
-    )
-
-
-@contextmanager
-def _answer(url: str, index_url: str) -> Iterator[requests.Response]:
-    """The open response to GET `url`: 404 or a success. Raises IndexUnreachableError."""
-    headers = {"Accept": ACCEPT_ANY, "Accept-Encoding": "identity"}
-    if url != index_url and not url.endswith("/"):
-        headers["Accept"] = "*/*"
-    try:
-        with _session(url, index_url) as session:
-            response = session.get(url, stream=True, timeout=_CONNECT_AND_READ, headers=headers)
-            with response:
-                if response.status_code != requests.codes.not_found or not url.endswith("/"):
-                    response.raise_for_status()
-                yield response
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise IndexUnreachableError(
-            f"cannot read {without_secrets(url)}: {_reason(error)}",
-            hint="is the index up, and are proxy and certificate settings right?",
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server said {error.response.status_code}"
-    # The text of a connection error repeats the URL, and with it a password: only its kind.
-    return type(error).__name__
-
-
-def _session(url: str, index_url: str) -> requests.Session:
-    session = requests.Session()
-    session.headers["User-Agent"] = "wheelfarm"
-    retries = urllib3.Retry(total=3, backoff_factor=0.3, status_forcelist=(429, 502, 503, 504))
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retries))
-    if bundle := next((path for key in _CA_VARIABLES if (path := os.environ.get(key))), None):
-        session.verify = bundle
-    index, file = urlsplit(index_url), urlsplit(url)
-    # Credentials in the index's URL are for its own host; files often live on another one.
-    if index.username and (index.scheme, index.hostname, index.port) == (
-        file.scheme, file.hostname, file.port,
-    ):  # fmt: skip
-        session.auth = (index.username, index.password or "")
-    return session
-
-
-class _Bounded(io.RawIOBase):
-    """The body of a response, of no more than so many bytes, and in no more than so long."""
-
-    def __init__(self, response: requests.Response, most: int, seconds: float) -> None:
-        super().__init__()
-        self._url = response.url
-        self._chunks = response.iter_content(_CHUNK)
-        self._left = most
-        self._deadline = time.monotonic() + seconds
-
-    def read(self, _size: int = -1) -> bytes:
-        """The next piece, of whatever size the wire gives; empty at the end."""
-        chunk = next(self._chunks, b"")
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise _useless(self._url, "more bytes than wheelfarm takes")
-        if time.monotonic() > self._deadline:
-            raise _useless(self._url, "too few bytes in too long a time")
-        return chunk
-
-    def read_all(self) -> bytes:
-        """Everything."""
-        return b"".join(iter(self.read, b""))

@@ -63,6 +63,29 @@ def reverify(path: Path, context: Context = _NOTHING) -> VerifiedWheel | Judgeme
     return _verified(wheel, judgement)
 
 
+def verify_adopted(path: Path, context: Context, out_dir: Path) -> VerifiedWheel | Judgement:
+    """Judge a wheel that an index has, which stays as it is when all of its tags hold.
+
+    Then it keeps its name and its bytes, and with them the hash that the index gives. One whose
+    tags claim too much is written to `out_dir` as `verify_for_store` does. Raises OSError.
+    """
+    seen = reverify_adopted(path, context)
+    if isinstance(seen, Judgement) and seen.verdict == "retag":
+        return verify_for_store(path, context, out_dir)
+    return seen
+
+
+def reverify_adopted(path: Path, context: Context = _NOTHING) -> VerifiedWheel | Judgement:
+    """The wheel at `path` as its bytes show it when it is accepted as it is, under whatever build
+    tag; else the Judgement. Raises OSError."""
+    try:
+        wheel = open_wheel(path)
+    except RefusedWheelError:
+        return judge(path, context)
+    judgement = judge_opened(wheel, context)
+    return _verified(wheel, judgement) if judgement.verdict == "accept" else judgement
+
+
 def retag_to(
     path: Path, judgement: Judgement, folder: Path, context: Context, policy: Policy = NO_POLICY
 ) -> Judgement:

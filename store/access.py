@@ -161,6 +161,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "POST /api/disown": _rule("admin", "everywhere"),
     "POST /api/disown/undo": _rule("admin", "everywhere"),
     "GET /api/invalidations": _rule("read", "everywhere"),
+    "POST /api/adopt": _rule("publish", "call"),  # in the channel upstream
+    "POST /api/promote": _rule("publish", "call"),  # in the target; in the source, to read
 }
 """Method and path of a route, as it is declared -> its rule."""
 
@@ -184,7 +186,7 @@ def parse_pattern(text: str) -> ChannelPattern:
     except MalformedError as error:
         raise MalformedError(
             f"no channel, and no pattern of channels: {text[:80]!r}",
-            hint="write *, release, dev/NAME or dev/PREFIX*",
+            hint="write *, release, upstream, dev/NAME or dev/PREFIX*",
         ) from error
 
 

@@ -15,6 +15,7 @@ from store.digest import JSON, Sha256, canonical_json, sha256_of
 from store.errors import KeyExpiredError, MalformedError, WrongStatementError, WrongSubjectError
 from store.fields import Fields, read_object
 from store.keyring import Signer, parse_moment
+from store.provenance import ADOPTED, OF_AN_INDEX
 from store.release import Release, timestamp
 from store.sbom import MEDIA_TYPE, SUFFIX, purl, sbom
 from store.signature import LARGEST_ENVELOPE, Envelope, TrustedKey, read_envelope, seal, signers
@@ -29,8 +30,12 @@ BUILT: Final = "urn:wheelfarm:build-type:sdist-to-wheel:1"
 """The build type of what the farm built from an sdist."""
 UPLOADED: Final = "urn:wheelfarm:build-type:uploaded-wheel:1"
 """That of a wheel which was built elsewhere and brought here: nobody saw from what."""
+TAKEN: Final = "urn:wheelfarm:build-type:index-wheel:1"
+"""That of a wheel which an index has: it was verified here, and built by whoever put it there."""
+_KINDS: Final = {UPLOAD: UPLOADED, ADOPTED: TAKEN}
 _BUILDER: Final = "urn:wheelfarm:store:"
 _PUBLISHED: Final = "wheelfarm_publishedOn"  # SLSA: an extension field begins with its vendor
+_PROMOTED: Final = "wheelfarm_promoted"
 _PARAMETERS: Final = frozenset({"source", "target", "recipe", "channel"})
 
 
@@ -38,11 +43,13 @@ _PARAMETERS: Final = frozenset({"source", "target", "recipe", "channel"})
 class Attested:
     """What a statement that was proved says of a wheel; `keyids` are those that signed it.
 
-    `source` is the sdist that it was built from, or the wheel that was `uploaded`.
+    `source` is the sdist that it was built from, or the wheel that was `uploaded`, or `adopted`
+    from an index.
     """
 
     keyids: tuple[Sha256, ...]
     uploaded: bool
+    adopted: bool
     builder: str
     build_key: str
     channel: str
@@ -56,6 +63,7 @@ class Attested:
         return {
             "keyids": list(self.keyids),
             "uploaded": self.uploaded,
+            "adopted": self.adopted,
             "builder": self.builder,
             "build_key": self.build_key,
             "channel": self.channel,
@@ -114,7 +122,7 @@ def check_attested(
 def _definition(release: Release, record: Mapping[str, Any]) -> JSON:
     source, inputs = record["source"], record["inputs"]
     return {
-        "buildType": UPLOADED if inputs["toolchain"].get("kind") == UPLOAD else BUILT,
+        "buildType": _KINDS.get(inputs["toolchain"].get("kind"), BUILT),
         "externalParameters": {
             "source": source,
             "target": {"fingerprint": release.fingerprint, "identity": inputs["target"]},
@@ -132,7 +140,7 @@ def _source(source: Mapping[str, Any]) -> JSON:
     Only one from an index has a package URL.
     """
     named = _pin(source)
-    if source["origin"]["kind"] != "index":
+    if source["origin"]["kind"] not in OF_AN_INDEX:
         del named["uri"]
     return {**named, "annotations": {"origin": source["origin"]}}
 
@@ -150,10 +158,12 @@ def _run(release: Release, record: Mapping[str, Any]) -> JSON:
     """Which run it was, and when; builds of before they were noted have no times."""
     facts = record["environment"]
     times = {"startedOn": facts.get("started_on"), "finishedOn": facts.get("finished_on")}
+    promotion = {_PROMOTED: dict(release.promotion)} if release.promotion else {}
     return {
         "invocationId": release.build_key,
         _PUBLISHED: timestamp(release.published_at),
         **{name: time for name, time in times.items() if time is not None},
+        **promotion,
     }
 
 
@@ -182,13 +192,14 @@ def _read(
     _expect("predicateType", fields.text("predicateType"), PREDICATE_TYPE)
     predicate = fields.inner("predicate")
     definition, run = predicate.inner("buildDefinition"), predicate.inner("runDetails")
-    kind = definition.choice("buildType", (BUILT, UPLOADED))
+    kind = definition.choice("buildType", (BUILT, UPLOADED, TAKEN))
     parameters = definition.parsed_object("externalParameters", _parameters)
     fields.parsed_object("subject", lambda value: _check_subject(value, filename, sha256))
     source, metadata = parameters.inner("source"), run.inner("metadata")
     return Attested(
         keyids=tuple(key.keyid for key in keys),
         uploaded=kind == UPLOADED,
+        adopted=kind == TAKEN,
         builder=run.inner("builder").text("id", rf"{_BUILDER}[0-9a-f]{{32}}"),
         build_key=metadata.text("invocationId", "[0-9a-f]{64}"),
         channel=parameters.text("channel"),

@@ -5,27 +5,39 @@ Names are put in order here and not by the database, whose order is that of its 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
-from sqlalchemy import Connection, Row, Select, Update, and_, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    and_,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from store.access import Actor
 from store.audit import Deed, record
-from store.channel import Channel
+from store.channel import Channel, Inheritance
 from store.database import Database, insert, insert_new
 from store.digest import JSON, Sha256, sha256_of
 from store.errors import NotFoundError
 from store.fingerprint import Fingerprint, fingerprint_of
-from store.provenance import BuildKey, Pin, Provenance, Source
+from store.provenance import OF_AN_INDEX, BuildKey, Pin, Provenance, Source
 from store.release import Release, Widening
 from store.schema import (
     blobs,
     files,
+    local_names,
     project_statuses,
     release_requirements,
     releases,
@@ -34,7 +46,7 @@ from store.schema import (
     targets,
     widenings,
 )
-from store.status import ACTIVE, ProjectStatus
+from store.status import ACTIVE, ProjectStatus, strictest
 from store.target import Target, identity_of, target_from_identity
 from store.verdict import VerifiedWheel
 
@@ -51,6 +63,7 @@ _RELEASE: Final = (
         releases.c.published_at,
         releases.c.yanked,
         releases.c.disowned,
+        releases.c.promotion,
         files,
         blobs.c.size,
     )
@@ -70,10 +83,15 @@ class IndexSummary:
 
 
 class Catalogue:
-    """Questions to one database, each in a transaction of its own. All raise StoreError."""
+    """Questions to one database, each in a transaction of its own. All raise StoreError.
 
-    def __init__(self, database: Database) -> None:
+    What is asked of an index is answered for the channel with what it inherits: every project from
+    the first channel of the chain that has it for the fingerprint, and from that one alone.
+    """
+
+    def __init__(self, database: Database, inheritance: Inheritance = Inheritance()) -> None:  # noqa: B008  # frozen
         self._database = database
+        self.inheritance = inheritance
 
     def find_release(
         self, channel: Channel, fingerprint: Fingerprint, build_key: BuildKey
@@ -83,22 +101,33 @@ class Catalogue:
             return release_of_build(connection, channel, fingerprint, build_key)
 
     def indexes(self) -> list[IndexSummary]:
-        """Every index with at least one wheel."""
+        """Every index with at least one wheel, its own or inherited."""
         with self._database.reading() as connection:
-            return _summaries(connection)
+            own = _summaries(connection)
+            heirs = self.inheritance.heirs([each.channel for each in own])
+            chains = {heir: self.inheritance.chain(heir) for heir in heirs}
+            found = [*(each for each in own if each.channel not in chains)]
+            found += _inherited_summaries(connection, chains) if chains else []
+        found.sort(key=lambda index: index.fingerprint)
+        return sorted(found, key=lambda index: index.channel, reverse=True)
 
     def has_index(self, channel: Channel, fingerprint: Fingerprint) -> bool:
-        """Whether `channel` serves at least one wheel to `fingerprint`."""
-        query = _known(channel, fingerprint).limit(1)
+        """Whether `channel` serves, or would fetch, at least one wheel for `fingerprint`."""
         with self._database.reading() as connection:
-            return connection.execute(query).first() is not None
+            return any(
+                connection.execute(_known(each, fingerprint).limit(1)).first() is not None
+                for each in self.inheritance.chain(channel)
+            ) or (self.inheritance.pulls(channel) and _is_target(connection, fingerprint))
 
     def projects(self, channel: Channel, fingerprint: Fingerprint) -> list[str]:
         """The normalised names of the projects of one index, sorted; quarantined ones as well."""
-        served = _known(channel, fingerprint).subquery()
-        query = select(served.c.name).distinct()
+        found: set[str] = set()
         with self._database.reading() as connection:
-            return sorted(row.name for row in connection.execute(query))
+            for each, taken in _walk(connection, self.inheritance.chain(channel), fingerprint):
+                served = _known(each, fingerprint).subquery()
+                names = connection.execute(select(served.c.name).distinct()).scalars()
+                found.update(name for name in names if name not in taken)
+        return sorted(found)
 
     def listing(
         self, channel: Channel, fingerprint: Fingerprint, project: NormalizedName | None = None
@@ -109,21 +138,43 @@ class Catalogue:
         builds gave the same file it is the first of them, yanked when any of them is. Sorted by
         name and file name.
         """
-        query = _served(channel, fingerprint).order_by(releases.c.id)
-        if project is not None:
-            query = query.where(files.c.name == project)
+        chain = self.inheritance.chain(channel)
         with self._database.reading() as connection:
-            found = _one_per_file(map(_release, connection.execute(query)))
+            if project is None:
+                rows = _whole(connection, chain, fingerprint)
+            else:
+                query = _served(_holders(connection, chain, fingerprint, project), fingerprint)
+                rows = connection.execute(_in_order(query.where(files.c.name == project)))
+            found = _one_per_file(map(_release, rows))
         return sorted(found, key=lambda release: (release.name, release.filename))
 
     def served_file(
         self, channel: Channel, fingerprint: Fingerprint, filename: str
     ) -> Release | None:
         """The release behind a file name of one index, None when the index does not list it."""
-        query = _served(channel, fingerprint).where(files.c.filename == filename)
+        chain = self.inheritance.chain(channel)
         with self._database.reading() as connection:
-            found = _one_per_file(map(_release, connection.execute(query.order_by(releases.c.id))))
+            if len(chain) > 1:
+                named = select(files.c.name).where(files.c.filename == filename)
+                project = connection.execute(named).scalar()
+                chain = _holders(connection, chain, fingerprint, project or "")
+            query = _served(chain, fingerprint).where(files.c.filename == filename)
+            found = _one_per_file(map(_release, connection.execute(_in_order(query))))
             return found[0] if found else None
+
+    def holder(
+        self, channel: Channel, fingerprint: Fingerprint, project: NormalizedName
+    ) -> Channel | None:
+        """The channel whose wheels of a project an index lists; None when no channel has any.
+
+        It is that channel's also when each of its wheels was yanked or disowned: to take something
+        back never brings another channel's wheels into its place.
+        """
+        with self._database.reading() as connection:
+            for each in self.inheritance.chain(channel):
+                if _ever_had(connection, each, fingerprint, project):
+                    return each
+        return None
 
     def releases_of_builds(self, keys: Collection[BuildKey]) -> list[Release]:
         """Every release, in any channel, of those BuildKeys; some hundreds of keys at most.
@@ -139,7 +190,7 @@ class Catalogue:
 
         Also the disowned ones.
         """
-        if not _is_text(text):
+        if not is_text(text):
             return []
         named = or_(files.c.filename == text, files.c.sha256 == text, releases.c.build_key == text)
         with self._database.reading() as connection:
@@ -149,10 +200,7 @@ class Catalogue:
     def release(self, release_id: int) -> Release:
         """The release of that number. Raises NotFoundError."""
         with self._database.reading() as connection:
-            row = connection.execute(_RELEASE.where(releases.c.id == release_id)).first()
-        if row is None:
-            raise NotFoundError(f"the store has no release number {release_id}")
-        return _release(row)
+            return release_of(connection, release_id)
 
     def provenance(self, release: Release) -> dict[str, JSON]:
         """The record of the build behind `release`, as `Provenance.to_json` gave it."""
@@ -169,16 +217,27 @@ class Catalogue:
         with self._database.reading() as connection:
             return [_widening(row) for row in connection.execute(query.order_by(widenings.c.id))]
 
-    def targets(self, channel: Channel | None = None) -> dict[Fingerprint, Target]:
-        """The targets that the store knows, or those that one channel has an index for."""
+    def targets(
+        self, channel: Channel | None = None, *, inherited: bool = True
+    ) -> dict[Fingerprint, Target]:
+        """The targets that the store knows, or those that one channel has an index for; `inherited`
+        counts what it inherits."""
         query = select(targets)
-        if channel is not None:
-            query = query.where(targets.c.fingerprint.in_(_fingerprints(channel)))
+        if channel is not None and not (inherited and self.inheritance.pulls(channel)):
+            chain = self.inheritance.chain(channel) if inherited else (channel,)
+            query = query.where(targets.c.fingerprint.in_(_fingerprints(chain)))
         with self._database.reading() as connection:
             identities = {row.fingerprint: row.identity for row in connection.execute(query)}
         return {
             name: target_from_identity(identity) for name, identity in sorted(identities.items())
         }
+
+    def target(self, fingerprint: Fingerprint) -> Target | None:
+        """The target of that fingerprint, None when the store does not know it."""
+        query = select(targets.c.identity).where(targets.c.fingerprint == fingerprint)
+        with self._database.reading() as connection:
+            identity = connection.execute(query).scalar()
+        return None if identity is None else target_from_identity(identity)
 
     def remember_target(self, target: Target) -> Fingerprint:
         """Let the store know `target`, so that a wheel may be widened to it."""
@@ -211,7 +270,7 @@ class Catalogue:
         )
         its_widening = releases.c.id.in_(widened.where(widenings.c.disowned.is_not(None)))
         query = select(releases.c.id).where(
-            releases.c.channel == channel,
+            releases.c.channel.in_(self.inheritance.chain(channel)),
             releases.c.filename == filename,
             or_(itself, its_widening),
         )
@@ -253,6 +312,22 @@ class Catalogue:
         """What `channel` says of a project (PEP 792)."""
         with self._database.reading() as connection:
             return status_of(connection, channel, name)
+
+    def shown_status(
+        self, channel: Channel, fingerprint: Fingerprint, name: NormalizedName
+    ) -> ProjectStatus:
+        """What an index says of a project: the strictest word of the channel itself, of that which
+        has the project, and of those between."""
+        chain = self.inheritance.chain(channel)
+        with self._database.reading() as connection:
+            holders = _holders(connection, chain, fingerprint, name)
+            return strictest(status_of(connection, each, name) for each in holders)
+
+    def is_local(self, name: NormalizedName) -> bool:
+        """Whether a build or an upload of the project ever came from elsewhere than an index."""
+        query = select(local_names.c.name).where(local_names.c.name == name)
+        with self._database.reading() as connection:
+            return connection.execute(query).first() is not None
 
     def project_statuses(self, channel: Channel) -> dict[str, ProjectStatus]:
         """The projects of which `channel` says that they are not active."""
@@ -321,6 +396,30 @@ def release_of_build(
     )
     row = connection.execute(query).first()
     return None if row is None else _release(row)
+
+
+def release_of(connection: Connection, release_id: int) -> Release:
+    """The release of that number, as the connection's transaction sees it. Raises NotFoundError."""
+    row = connection.execute(_RELEASE.where(releases.c.id == release_id)).first()
+    if row is None:
+        raise NotFoundError(f"the store has no release number {release_id}")
+    return _release(row)
+
+
+def releases_where(connection: Connection, *conditions: ColumnElement[bool]) -> list[Release]:
+    """The releases whose rows and files meet `conditions`, disowned ones as well, oldest first."""
+    rows = connection.execute(_in_order(_RELEASE.where(*conditions)))
+    return [_release(row) for row in rows]
+
+
+def copy_release(connection: Connection, release_id: int, row: Mapping[str, Any]) -> Release:
+    """Note a release that is made of another one, with what went into that one's build."""
+    made = connection.execute(releases.insert().values(row).returning(releases.c.id)).scalar_one()
+    query = select(release_requirements).where(release_requirements.c.release_id == release_id)
+    rows = [{**pin._mapping, "release_id": made} for pin in connection.execute(query)]
+    if rows:
+        connection.execute(release_requirements.insert(), rows)
+    return release_of(connection, made)
 
 
 def status_of(connection: Connection, channel: Channel, name: str) -> ProjectStatus:
@@ -405,8 +504,15 @@ def record_source(connection: Connection, source: Source) -> int:
         "origin_pinned": source.origin.pinned,
     }
     insert_new(connection, sources, row)
+    if source.origin.kind not in OF_AN_INDEX:
+        record_local_name(connection, canonicalize_name(source.name))
     query = select(sources.c.id).where(*(sources.c[name] == row[name] for name in row))
     return int(connection.execute(query.order_by(sources.c.id)).scalars().first() or 0)
+
+
+def record_local_name(connection: Connection, name: NormalizedName) -> None:
+    """Note that a project is one's own: its name is never looked up upstream from now on."""
+    insert_new(connection, local_names, {"name": name, "since": now()})
 
 
 def record_release(
@@ -480,12 +586,73 @@ def record_widening(connection: Connection, widening: Widening) -> None:
     insert_new(connection, widenings, row)
 
 
-def _served(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
-    """The releases that `channel` serves to `fingerprint`: none of a quarantined project."""
+def _in_order(query: Select[Any]) -> Select[Any]:
+    return query.order_by(releases.c.id)
+
+
+def _served(holders: Sequence[Channel], fingerprint: Fingerprint) -> Select[Any]:
+    """The releases of the last of `holders` that are served to `fingerprint`: none of a project
+    that one of them has under quarantine."""
     hidden = select(project_statuses.c.name).where(
-        project_statuses.c.channel == channel, project_statuses.c.status == "quarantined"
+        project_statuses.c.channel.in_(holders), project_statuses.c.status == "quarantined"
     )
-    return _known(channel, fingerprint).where(files.c.name.not_in(hidden))
+    return _known(holders[-1], fingerprint).where(files.c.name.not_in(hidden))
+
+
+def _whole(
+    connection: Connection, chain: Sequence[Channel], fingerprint: Fingerprint
+) -> Iterator[Row[Any]]:
+    """The rows of a whole index: of each channel what no earlier one has."""
+    for number, (_, taken) in enumerate(_walk(connection, chain, fingerprint), start=1):
+        rows = connection.execute(_in_order(_served(chain[:number], fingerprint)))
+        yield from (row for row in rows if row.name not in taken)
+
+
+def _walk(
+    connection: Connection, chain: Sequence[Channel], fingerprint: Fingerprint
+) -> Iterator[tuple[Channel, set[str]]]:
+    """Each channel, with the names of the projects that the earlier ones have."""
+    taken: set[str] = set()
+    for channel in chain:
+        yield channel, taken
+        if channel != chain[-1]:
+            ever = _ever(channel, fingerprint, files.c.name).distinct()
+            taken = taken | set(connection.execute(ever).scalars())
+
+
+def _holders(
+    connection: Connection, chain: Sequence[Channel], fingerprint: Fingerprint, project: str
+) -> tuple[Channel, ...]:
+    """The channels up to the first that has the project; all where none has it."""
+    for number, channel in enumerate(chain[:-1], start=1):
+        if _ever_had(connection, channel, fingerprint, project):
+            return tuple(chain[:number])
+    return tuple(chain)
+
+
+def _ever_had(
+    connection: Connection, channel: Channel, fingerprint: Fingerprint, project: str
+) -> bool:
+    query = _ever(channel, fingerprint, releases.c.id).where(files.c.name == project)
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _ever(channel: Channel, fingerprint: Fingerprint, column: Any) -> Select[Any]:
+    """A column of all releases of one index, also of those that were disowned."""
+    widened = select(widenings.c.release_id).where(widenings.c.fingerprint == fingerprint)
+    return (
+        select(column)
+        .join_from(releases, files)
+        .where(
+            releases.c.channel == channel,
+            or_(releases.c.fingerprint == fingerprint, releases.c.id.in_(widened)),
+        )
+    )
+
+
+def _is_target(connection: Connection, fingerprint: Fingerprint) -> bool:
+    query = select(targets.c.fingerprint).where(targets.c.fingerprint == fingerprint)
+    return connection.execute(query).first() is not None
 
 
 def _known(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
@@ -500,21 +667,23 @@ def _known(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
     )
 
 
-def _pairs() -> Any:
-    """(channel, fingerprint, release number) of every standing release and widening."""
-    stands = releases.c.disowned.is_(None)
-    built = select(releases.c.channel, releases.c.fingerprint, releases.c.id).where(stands)
+def _pairs(*, ever: bool = False) -> Any:
+    """(channel, fingerprint, release number) of every standing release and widening; `ever`: of
+    those also that were disowned."""
+    stands = [] if ever else [releases.c.disowned.is_(None)]
+    holds = [] if ever else [widenings.c.disowned.is_(None)]
+    built = select(releases.c.channel, releases.c.fingerprint, releases.c.id).where(*stands)
     widened = (
         select(releases.c.channel, widenings.c.fingerprint, releases.c.id)
         .join_from(releases, widenings)
-        .where(stands, widenings.c.disowned.is_(None))
+        .where(*stands, *holds)
     )
     return built.union(widened).subquery()
 
 
-def _fingerprints(channel: Channel) -> Any:
+def _fingerprints(channels: Sequence[Channel]) -> Any:
     pairs = _pairs()
-    return select(pairs.c.fingerprint).where(pairs.c.channel == channel)
+    return select(pairs.c.fingerprint).where(pairs.c.channel.in_(channels))
 
 
 def _summaries(connection: Connection) -> list[IndexSummary]:
@@ -530,12 +699,64 @@ def _summaries(connection: Connection) -> list[IndexSummary]:
         .join(files)
         .group_by(pairs.c.channel, pairs.c.fingerprint)
     )
-    found = [IndexSummary(**row._mapping) for row in connection.execute(query)]
-    found.sort(key=lambda index: index.fingerprint)
-    return sorted(found, key=lambda index: index.channel, reverse=True)
+    return [IndexSummary(**row._mapping) for row in connection.execute(query)]
 
 
-def _is_text(text: str) -> bool:
+def _inherited_summaries(
+    connection: Connection, chains: Mapping[Channel, Sequence[Channel]]
+) -> list[IndexSummary]:
+    """The indexes of the channels that inherit."""
+    involved = {each for chain in chains.values() for each in chain}
+    standing, ever = (_counts(connection, involved, ever=each) for each in (False, True))
+    return [
+        summary
+        for heir, chain in chains.items()
+        for fingerprint in sorted({name for each in chain for name in standing.get(each, ())})
+        if (summary := _inherited(heir, chain, fingerprint, standing, ever))
+    ]
+
+
+_Counts: TypeAlias = dict[Channel, dict[Fingerprint, dict[str, int]]]
+"""Channel -> fingerprint -> project -> how many files."""
+
+
+def _inherited(
+    heir: Channel,
+    chain: Sequence[Channel],
+    fingerprint: Fingerprint,
+    standing: _Counts,
+    ever: _Counts,
+) -> IndexSummary | None:
+    listed: dict[str, int] = {}
+    taken: set[str] = set()
+    for each in chain:
+        there = standing.get(each, {}).get(fingerprint, {})
+        listed |= {name: count for name, count in there.items() if name not in taken}
+        taken |= ever.get(each, {}).get(fingerprint, {}).keys()
+    if not listed:
+        return None
+    return IndexSummary(
+        channel=heir, fingerprint=fingerprint, projects=len(listed), files=sum(listed.values())
+    )
+
+
+def _counts(connection: Connection, channels: Collection[Channel], *, ever: bool) -> _Counts:
+    pairs = _pairs(ever=ever)
+    count = func.count(files.c.filename.distinct()).label("count")
+    query = (
+        select(pairs.c.channel, pairs.c.fingerprint, files.c.name, count)
+        .join_from(pairs, releases, pairs.c.id == releases.c.id)
+        .join(files)
+        .where(pairs.c.channel.in_(channels))
+        .group_by(pairs.c.channel, pairs.c.fingerprint, files.c.name)
+    )
+    found: _Counts = {}
+    for channel, fingerprint, name, number in connection.execute(query):
+        found.setdefault(channel, {}).setdefault(fingerprint, {})[name] = number
+    return found
+
+
+def is_text(text: str) -> bool:
     """Whether both engines can be asked for it: UTF-8 without NUL, which PostgreSQL never holds."""
     try:
         return b"\0" not in text.encode("utf-8")

@@ -88,6 +88,14 @@ class StoreUnreachableError(StoreError):
     transient = True
 
 
+class UpstreamAwayError(WheelfarmError):
+    """An index upstream does not answer, and what was asked for is not here yet."""
+
+    code = "upstream-away"
+    http_status = 503
+    transient = True
+
+
 class NotAStoreError(UsageError):
     """The folder, database or bucket given as a store's is not, or a newer wheelfarm made it."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from store.channel import Channel
 from store.digest import JSON, parse_sha256
@@ -12,11 +12,13 @@ from store.fingerprint import Fingerprint
 from store.invalidate import Invalidation, Order
 from store.publish import Store
 from store.release import Release, Widening
+from store.upstream import refusals_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """One index that lists the wheel: `reason` is ``built-for``, or that of a widening."""
+    """One index that lists the wheel: `reason` is ``built-for``, that of a widening, or
+    ``inherited`` for the index of a channel that lists what another one has."""
 
     channel: Channel
     fingerprint: Fingerprint
@@ -71,19 +73,38 @@ class Explanation:
 def explain(store: Store, text: str) -> tuple[Explanation, ...]:
     """One explanation for each file that `text` names: a file name, a digest or a BuildKey.
 
-    Raises NotFoundError when the store has nothing of that name.
+    Raises NotFoundError when the store has nothing of that name; it says of a file of an index that
+    was refused why it was.
     """
     found = store.catalogue.releases_of(_bare(text))
     if not found:
+        for refusal in refusals_of(store.database, _bare(text)):
+            raise NotFoundError(
+                f"{refusal.filename} of the index upstream is not here: {refusal.message}",
+                hint="`wheelfarm adopt` looks at it once more",
+            )
         raise NotFoundError(
             f"the store knows no wheel and no build {text[:200]!r}",
             hint="give a wheel's file name, its sha256, or a BuildKey",
         )
     names = dict.fromkeys(release.filename for release in found)
-    return tuple(
+    explained = (
         _explanation(store, name, [each for each in found if each.filename == name])
         for name in names
     )
+    return tuple(replace(each, serves=(*each.serves, *_heirs(store, each))) for each in explained)
+
+
+def _heirs(store: Store, explained: Explanation) -> Iterator[Serving]:
+    """The indexes of channels that list the wheel because they inherit the one that has it."""
+    catalogue = store.catalogue
+    heirs = catalogue.inheritance.heirs([index.channel for index in catalogue.indexes()])
+    for own in explained.serves:
+        for heir in heirs:
+            listed = catalogue.served_file(heir, own.fingerprint, explained.filename)
+            if heir != own.channel and listed is not None and listed.channel == own.channel:
+                evidence: dict[str, JSON] = {"from": own.channel}
+                yield replace(own, channel=heir, reason="inherited", evidence=evidence)
 
 
 def explain_file(store: Store, release: Release) -> Explanation:

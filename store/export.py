@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from packaging.utils import canonicalize_name
+
 from store import pages
 from store.blobs import Blobs
 from store.channel import Channel
@@ -60,7 +62,10 @@ def export(store: Store, channel: Channel, fingerprint: Fingerprint, folder: Pat
             hint="`wheelfarm fingerprint` prints this interpreter's",
         )
     marker = _marker(channel, fingerprint)
-    statuses = store.catalogue.project_statuses(channel)
+    statuses = {
+        name: store.catalogue.shown_status(channel, fingerprint, canonicalize_name(name))
+        for name in _projects(releases)
+    }
     with disk_trouble("write to", folder):
         if _is_own(folder, marker):
             _write(store.blobs, releases, marker, folder, statuses)

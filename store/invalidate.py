@@ -7,7 +7,7 @@ deleted: rows and bytes stay for the inquiry. docs/invalidation.md is the page f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, cast
@@ -15,12 +15,11 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
 from store.catalogue import SUPERSEDED, now
-from store.channel import Channel
+from store.channel import UPSTREAM, Channel
 from store.database import Database
 from store.digest import JSON
 from store.errors import DisownedError, MalformedError, NotFoundError
 from store.fingerprint import Fingerprint
-from store.provenance import Provenance
 from store.radius import Radius, Struck, blast_radius, read_releases
 from store.release import timestamp
 from store.schema import files, invalidated, invalidations, releases, resolutions, widenings
@@ -141,24 +140,25 @@ def check_line(name: str, text: str) -> None:
         raise MalformedError("must be one line of 1 to 500 characters", path=name)
 
 
-def refuse_disowned(connection: Connection, filename: str, provenance: Provenance) -> None:
+def refuse_disowned(connection: Connection, filename: str, inputs: Mapping[str, Any]) -> None:
     """Raise DisownedError where these bytes were disowned, or something that went into them.
+
+    `inputs` in the form of `BuildInputs.to_json`.
 
     Bytes come back by an undoing, or under another epoch or salt than they had: then a person
     has said that they are to be made afresh, whatever comes out.
     """
-    inputs = provenance.inputs
     query = select(releases.c.disowned, releases.c.provenance).where(
         releases.c.filename == filename, releases.c.disowned.is_not(None)
     )
     for row in connection.execute(query):
         was = row.provenance["inputs"]
-        if (was["epoch"], was.get("salt", "")) == (inputs.epoch, inputs.salt):
+        if (was["epoch"], was.get("salt", "")) == (inputs["epoch"], inputs.get("salt", "")):
             raise _disowned(_order_of(connection, row.disowned), filename)
-    for pin in inputs.build_requirements:
-        if number := _disowned_by(connection, pin.sha256):
-            order = _order_of(connection, number)
-            raise _disowned(order, pin.filename, f"{filename} was built with {pin.filename}, which")
+    for pin in inputs["build_requirements"]:
+        if number := _disowned_by(connection, pin["sha256"]):
+            order, name = _order_of(connection, number), pin["filename"]
+            raise _disowned(order, name, f"{filename} was built with {name}, which")
 
 
 def _disowned(order: Order, filename: str, subject: str | None = None) -> DisownedError:
@@ -257,7 +257,8 @@ def _settle_offers(connection: Connection, struck: Iterable[Struck]) -> None:
     """
     versions = {(each.channel, each.fingerprint, each.name, each.version) for each in struck}
     for channel, fingerprint, name, version in sorted(versions):
-        _settle_one(connection, channel, fingerprint, name, version)
+        if channel != UPSTREAM:
+            _settle_one(connection, channel, fingerprint, name, version)
 
 
 def _settle_one(

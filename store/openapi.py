@@ -1,7 +1,7 @@
 """The addresses of the store in OpenAPI's words, for programs that ask it for JSON. Pure.
 
 A channel may be two segments of a path, which OpenAPI has no word for: such an address is there
-twice, under ``/release`` and under ``/dev/{name}``.
+under ``/release``, under ``/upstream`` and under ``/dev/{name}``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VERSION: Final = "3.2.0"
 PATH: Final = "/openapi.json"
 """Where the whole document is served."""
 
-_CHANNELS: Final = ("/release", "/dev/{name}")
+_CHANNELS: Final = ("/release", "/upstream", "/dev/{name}")
 _INDEX: Final = "/{fingerprint}"
 _TEXT: Final[Mapping[str, Any]] = {"type": "string"}
 _BYTES: Final = "application/octet-stream"

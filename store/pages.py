@@ -13,15 +13,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import quote
 
 from packaging.version import Version
 
 from store.catalogue import IndexSummary
 from store.digest import JSON
+from store.offer import Offer
 from store.release import Release, timestamp
 from store.status import ACTIVE, ProjectStatus
+
+Listed: TypeAlias = Release | Offer
+"""A wheel on a page: one of the store, or one that an index upstream offers."""
 
 API_VERSION: Final = "1.4"
 """Version of the simple API (PEP 629, PEP 792)."""
@@ -55,7 +59,7 @@ def project_list_json(projects: Iterable[str]) -> str:
 
 
 def project_html(
-    project: str, releases: Iterable[Release], files: str, status: ProjectStatus = ACTIVE
+    project: str, releases: Iterable[Listed], files: str, status: ProjectStatus = ACTIVE
 ) -> str:
     """The page of one project: one anchor for each wheel. `files` leads to their folder."""
     anchors = (file_anchor(each, files) for each in releases)
@@ -63,7 +67,7 @@ def project_html(
 
 
 def project_json(
-    project: str, releases: Sequence[Release], files: str, status: ProjectStatus = ACTIVE
+    project: str, releases: Sequence[Listed], files: str, status: ProjectStatus = ACTIVE
 ) -> str:
     """The page of one project in JSON (PEP 691, PEP 700). `files` leads to their folder."""
     versions: list[str] = sorted({each.version for each in releases}, key=Version)
@@ -78,14 +82,14 @@ def project_json(
     )
 
 
-def links_html(title: str, releases: Iterable[Release], files: str) -> str:
+def links_html(title: str, releases: Iterable[Listed], files: str) -> str:
     """All wheels on one page, as ``--find-links`` reads it. `files` leads to their folder."""
     return _simple_html(title, (file_anchor(each, files) for each in releases))
 
 
-def file_anchor(release: Release, files: str) -> str:
+def file_anchor(release: Listed, files: str) -> str:
     """The anchor of one wheel, with what PEP 503, 592, 658 and 714 say about it."""
-    known = f"sha256={release.metadata_sha256}"
+    known = f"sha256={release.metadata_sha256}" if release.metadata_sha256 else None
     attributes = {
         "data-requires-python": release.requires_python,
         "data-core-metadata": known,
@@ -171,16 +175,20 @@ def _anchor(href: str, text: str, attributes: dict[str, str | None] | None = Non
     return f"<a{written}>{escape(text)}</a>"
 
 
-def _file_json(release: Release, files: str) -> JSON:
+def _file_json(release: Listed, files: str) -> JSON:
+    # What an index upstream does not say of a wheel that is not here yet is left out.
+    known: dict[str, JSON] = {} if release.size is None else {"size": release.size}
+    if release.published_at is not None:
+        known["upload-time"] = timestamp(release.published_at)
+    known["requires-python"] = release.requires_python
+    if release.metadata_sha256 is not None:
+        # Only under PEP 714's name: some pips fall over the older one in JSON.
+        known["core-metadata"] = {"sha256": release.metadata_sha256}
     return {
         "filename": release.filename,
         "url": _file_url(release, files),
         "hashes": {"sha256": release.sha256},
-        "size": release.size,
-        "upload-time": timestamp(release.published_at),
-        "requires-python": release.requires_python,
-        # Only under PEP 714's name: some pips fall over the older one in JSON.
-        "core-metadata": {"sha256": release.metadata_sha256},
+        **known,
         "yanked": _yanked_json(release.yanked),
     }
 
@@ -190,7 +198,7 @@ def _yanked_json(reason: str | None) -> JSON:
     return False if reason is None else reason or True
 
 
-def _file_url(release: Release, files: str) -> str:
+def _file_url(release: Listed, files: str) -> str:
     return files + quote(release.filename, safe="")
 
 

@@ -16,13 +16,20 @@ BuildKey = NewType("BuildKey", str)
 BUILD_KEY_SCHEMA: Final = 1
 """Version of the canonical form of `BuildInputs`. Part of the BuildKey."""
 
-OriginKind = Literal["index", "local", "vcs", "upload"]
+OriginKind = Literal["index", "local", "vcs", "upload", "index-wheel"]
+
+ADOPTED: Final = "index-wheel"
+"""The kind of the origin of a wheel that an index has, and that was adopted as it is."""
+
+OF_AN_INDEX: Final[frozenset[OriginKind]] = frozenset({"index", ADOPTED})
+"""The kinds of origin that are an index: every other makes a project's name a local one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where an sdist came from: an index URL, a path, or a VCS commit. ``upload`` is of a wheel
-    that was built elsewhere and brought here; then the source is that very wheel.
+    that was built elsewhere and brought here, ``index-wheel`` of one that an index has; then the
+    source is that very wheel.
 
     `pinned` says that a person gave the digest beforehand (``--hash=sha256:…``), so that the
     origin could not choose the bytes.

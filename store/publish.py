@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from store import catalogue
 from store.blobs import Blobs, Staged
 from store.catalogue import Catalogue
-from store.channel import Channel, admit
+from store.channel import UPSTREAM, Channel, Inheritance, admit
 from store.database import Database
 from store.digest import Sha256, canonical_json
 from store.errors import (
@@ -113,15 +113,17 @@ class Store:
         blobs: str | None = None,
         verifier: Verifier | None = None,
         quota: Quota = _no_quota,
+        inheritance: Inheritance = Inheritance(),  # noqa: B008  # frozen
         create: bool = True,
     ) -> Store:
         """The store in the folder `path`, its tables brought up to date.
 
         Its catalogue and its blobs are in the folder; in PostgreSQL where `database`, and in a
         bucket where `blobs` is a URL. A new store when the folder is empty or absent and `create`
-        is set. Without a verifier it serves and explains, and takes nothing. Raises
-        NotAStoreError for a folder of something else, and a database or bucket of another store;
-        UsageError for what is no URL; StoreError for trouble with disk, server or bucket.
+        is set. `inheritance`: which channels list what others have. Without a verifier it serves
+        and explains, and takes nothing. Raises NotAStoreError for a folder of something else, and
+        a database or bucket of another store; UsageError for what is no URL; StoreError for trouble
+        with disk, server or bucket.
         """
         parts = open_parts(path, database, blobs, create=create)
         kept = Blobs(path, parts.shelf)
@@ -133,7 +135,7 @@ class Store:
         return cls(
             root=path,
             blobs=kept,
-            catalogue=Catalogue(parts.database),
+            catalogue=Catalogue(parts.database, inheritance),
             database=parts.database,
             verifier=verifier,
             quota=quota,
@@ -289,13 +291,14 @@ class Store:
         provenance = papers.provenance
         if standing := _standing(connection, wheel, provenance, channel):
             return standing
-        _check_status(connection, wheel, channel)
+        check_status(connection, wheel.name, channel)
         self._check_there(wheel, provenance)
-        _check_quota(connection, wheel, channel, self.quota(channel))
+        check_quota(connection, channel, wheel, self.quota(channel))
         _record(connection, wheel, provenance, channel, papers.target)
         release = _standing(connection, wheel, provenance, channel)
         assert release is not None
-        catalogue.supersede(connection, release)
+        if channel != UPSTREAM:  # an index may have several wheels of a version: tags choose there
+            catalogue.supersede(connection, release)
         return release
 
     def _check_there(self, wheel: VerifiedWheel, provenance: Provenance) -> None:
@@ -306,8 +309,8 @@ class Store:
             raise _Swept
 
 
-def _check_quota(
-    connection: Connection, wheel: VerifiedWheel, channel: Channel, most: int | None
+def check_quota(
+    connection: Connection, channel: Channel, wheel: VerifiedWheel | Release, most: int | None
 ) -> None:
     """Raise QuotaError when the channel has no room for a file that it does not have yet."""
     if most is None or catalogue.channel_has(connection, channel, wheel.filename):
@@ -392,7 +395,7 @@ def _standing(
         return first
     if taken := catalogue.file_conflict(connection, wheel.filename, wheel.sha256):
         raise _name_taken(wheel.filename, wheel.sha256, *taken)
-    refuse_disowned(connection, wheel.filename, provenance)
+    refuse_disowned(connection, wheel.filename, provenance.inputs.to_json())
     return None
 
 
@@ -408,8 +411,9 @@ def _name_taken(filename: str, sha256: Sha256, old_name: str, old_sha256: str) -
     )
 
 
-def _check_status(connection: Connection, wheel: VerifiedWheel, channel: Channel) -> None:
-    name = canonicalize_name(wheel.name)
+def check_status(connection: Connection, project: str, channel: Channel) -> None:
+    """Raise PolicyError when the channel takes no new wheel of the project (PEP 792)."""
+    name = canonicalize_name(project)
     said = catalogue.status_of(connection, channel, name)
     if not said.takes_wheels:
         raise PolicyError(

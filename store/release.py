@@ -24,7 +24,8 @@ class Release:
 
     `size` is in bytes; `published_at` is aware and in UTC; `yanked` is the reason of a yank
     (PEP 592), None when it has none. `disowned` is the number of the order that took the release
-    back, None while it stands. `id` is its number in this store's catalogue.
+    back, None while it stands. `promotion` says whence it was promoted, by whom, when and why.
+    `id` is its number in this store's catalogue.
     """
 
     id: int
@@ -46,6 +47,7 @@ class Release:
     published_at: datetime
     yanked: str | None
     disowned: int | None = None
+    promotion: Mapping[str, JSON] | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """The release as plain JSON, every field but its number."""
@@ -68,6 +70,7 @@ class Release:
             "published_at": timestamp(self.published_at),
             "yanked": self.yanked,
             "disowned": self.disowned,
+            "promotion": dict(self.promotion) if self.promotion else None,
         }
 
 

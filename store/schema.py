@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from store.digest import JSON, canonical_json
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 """The newest revision in `store/migrations/versions`: what this code reads and writes."""
 
 
@@ -113,7 +113,9 @@ sources: Final = Table(
         "origin_pinned",
         name="uq_sources_identity",
     ),
-    CheckConstraint("origin_kind IN ('index', 'local', 'vcs', 'upload')", name="origin_kind"),
+    CheckConstraint(
+        "origin_kind IN ('index', 'local', 'vcs', 'upload', 'index-wheel')", name="origin_kind"
+    ),
 )
 
 targets: Final = Table(
@@ -174,6 +176,8 @@ releases: Final = Table(
     Column("yanked", Text),
     # The order that took it back; NULL while it stands.
     Column("disowned", Integer, ForeignKey("invalidations.id")),
+    # Whence, by whom, when and why it was promoted; NULL or JSON's null where it was not.
+    Column("promotion", CanonicalJson),
     # A build has one release that stands, and as many as were disowned.
     Index(
         "uq_releases_standing",
@@ -415,6 +419,30 @@ project_statuses: Final = Table(
     Column("reason", Text),
     Column("recorded_at", UtcTime, nullable=False),
     CheckConstraint("status IN ('archived', 'quarantined', 'deprecated')", name="status"),
+)
+
+# Every project of which a build or an upload came from elsewhere than an index, at any time and in
+# any channel: its name is never looked up upstream. Rows are never removed.
+local_names: Final = Table(
+    "local_names",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+)
+
+# Files of an index that were looked at and refused: by its digest, so that another file of that
+# name is looked at.
+upstream_refusals: Final = Table(
+    "upstream_refusals",
+    metadata,
+    Column("sha256", _DIGEST, primary_key=True),
+    Column("filename", String(255), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("code", String(40), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("findings", CanonicalJson, nullable=False),
+    Column("refused_at", UtcTime, nullable=False),
+    Index("ix_upstream_refusals_name", "name"),
 )
 
 # At most one row: which store this catalogue belongs to. See `store/folder.py`.

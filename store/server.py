@@ -21,7 +21,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,8 @@ from typing import Final
 from urllib.parse import quote
 
 import anyio
-from packaging.utils import canonicalize_name
+from anyio import to_thread
+from packaging.utils import NormalizedName, canonicalize_name
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
@@ -44,7 +45,7 @@ from store import openapi, pages
 from store.accounts import Accounts
 from store.answers import Answer, Answers, is_worth_packing, pack
 from store.attestation import SUFFIX_OF_STATEMENT, attest
-from store.channel import RELEASE, Channel, parse_channel
+from store.channel import RELEASE, UPSTREAM, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
 from store.digest import Sha256, sha256_of
 from store.environment import MAX_PROBE_JSON, parse_environment
@@ -56,6 +57,7 @@ from store.errors import (
     UnknownFileError,
     UnknownIndexError,
     UnknownProjectError,
+    UpstreamAwayError,
     WheelfarmError,
 )
 from store.explain import explain_file
@@ -66,6 +68,7 @@ from store.guard import Guard
 from store.keyring import FOLDER as KEYS
 from store.keyring import KeyRing
 from store.negotiation import PLAIN, choose_coding, choose_form
+from store.offer import MOST_WAITING, Offers, Puller
 from store.publish import Store
 from store.release import Release
 from store.resolve import resolve
@@ -73,11 +76,13 @@ from store.sbom import MEDIA_TYPE as CYCLONEDX
 from store.sbom import SUFFIX as SUFFIX_OF_SBOM
 from store.sbom import sbom
 from store.servings import Servings
+from store.status import ProjectStatus
 from store.user_agent import mismatches
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
 _ASK_AGAIN: Final = "no-cache"
 _BODY_SECONDS: Final = 10
+_RETRY_SECONDS: Final = 5
 _FILES_FROM_PROJECT: Final = "../../files/"
 _FILES_FROM_LINKS: Final = "../files/"
 _METADATA: Final = ".metadata"
@@ -85,9 +90,9 @@ _STATEMENT: Final = "application/vnd.in-toto.bundle"
 
 
 class _ChannelInPath(Convertor[str]):
-    """``release`` or ``dev/NAME``: a channel may hold one slash."""
+    """``release``, ``upstream`` or ``dev/NAME``: a channel may hold one slash."""
 
-    regex = "release|dev/[^/]+"
+    regex = "release|upstream|dev/[^/]+"
 
     def convert(self, value: str) -> str:
         return value
@@ -104,16 +109,20 @@ def create_app(
     delivery: Delivery = Delivery(),  # noqa: B008  # frozen
     gate: Gate | None = None,
     keys: KeyRing | None = None,
+    puller: Puller | None = None,
 ) -> Starlette:
     """The application that serves `store`, its files as `delivery` says, to whom `gate` lets in:
     everybody who brings no token may read, unless it says otherwise.
 
-    It signs with the key in use of `keys`; without, of the store's own folder.
+    It signs with the key in use of `keys`; without, of the store's own folder. `puller` brings
+    what an index upstream has, where the store's settings have it pulled through.
     """
     record, answers, watch = Servings(store.database), Answers(), Watch(store.database)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if puller is not None:  # who waits for it takes no thread from the others
+            to_thread.current_default_thread_limiter().total_tokens += MOST_WAITING
         with record.written():
             yield
 
@@ -136,6 +145,7 @@ def create_app(
     app.state.openapi = partial(openapi.document, "wheelfarm", version("wheelfarm"))
     app.state.answers = answers
     app.state.ready = Ready(answers, watch) if watch.is_quick else None
+    app.state.puller = puller
     return app
 
 
@@ -200,17 +210,75 @@ def _project(request: Request) -> Response:
         return _redirect(request, f"../{quote(project, safe='')}/")
     channel, fingerprint = _index(request)
     form = _form(request)
-    status = _store(request).catalogue.project_status(channel, project)
-    releases = _store(request).catalogue.listing(channel, fingerprint, project)
+    catalogue = _store(request).catalogue
+    status = catalogue.shown_status(channel, fingerprint, project)
+    releases = catalogue.listing(channel, fingerprint, project)
+    offers = _offers(request, project, status, there=bool(releases))
+    listed = _together(releases, offers)
     # The page of a quarantined project says so, and is there: no client looks for it elsewhere.
-    if not releases and status.status != "quarantined":
-        raise UnknownProjectError(
-            f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
-            hint="build it for this target: `wheelfarm build`",
-        )
+    if not listed and status.status != "quarantined":
+        raise _nothing_of(project, channel, fingerprint, offers)
     render = pages.project_json if form == pages.JSON_V1 else pages.project_html
-    text = render(project, releases, _FILES_FROM_PROJECT, status)
-    return _page(request, text, form, kept=True)
+    text = render(project, listed, _FILES_FROM_PROJECT, status)
+    # What an index upstream has is not the catalogue's, and changes without a word.
+    page = _page(request, text, form, kept=_puller(request, project) is None)
+    if offers.away:
+        page.headers["x-wheelfarm-upstream"] = "away"
+    return page
+
+
+def _nothing_of(
+    project: str, channel: Channel, fingerprint: Fingerprint, offers: Offers
+) -> WheelfarmError:
+    if offers.away:
+        return UpstreamAwayError(
+            f"the index upstream does not answer, and nothing of {project[:80]!r} is here yet"
+        )
+    return UnknownProjectError(
+        f"{fingerprint} in {channel} has no wheel of {project[:80]!r}",
+        hint="build it for this target: `wheelfarm build`",
+    )
+
+
+def _offers(
+    request: Request, project: NormalizedName, status: ProjectStatus, *, there: bool
+) -> Offers:
+    """What upstream has of the project beside what is here. Trouble with it takes nothing away
+    from a page that has something without it."""
+    puller = _puller(request, project)
+    if puller is None or status.status == "quarantined":
+        return Offers()
+    _, fingerprint = _named_index(request)
+    try:
+        return puller.offers(fingerprint, project)
+    except WheelfarmError as error:
+        if not there:
+            raise
+        _LOG.warning("%s: %s", error.code, error.message)
+        return Offers(away=error.transient)
+
+
+def _puller(request: Request, project: NormalizedName) -> Puller | None:
+    """Who brings the project to this index; None when it comes from a channel of one's own."""
+    channel, fingerprint = _named_index(request)
+    catalogue, puller = _store(request).catalogue, request.app.state.puller
+    if puller is None or not catalogue.inheritance.pulls(channel):
+        return None
+    found: Puller = puller
+    return found if catalogue.holder(channel, fingerprint, project) in {None, UPSTREAM} else None
+
+
+def _together(releases: Sequence[Release], offers: Offers) -> list[pages.Listed]:
+    """Both, each file once; a yank upstream counts for what came from there."""
+    here = [
+        replace(each, yanked=offers.yanked[each.filename])
+        if each.yanked is None and each.filename in offers.yanked
+        else each
+        for each in releases
+    ]
+    names = {each.filename for each in here}
+    more = [each for each in offers.offers if each.filename not in names]
+    return sorted([*here, *more], key=lambda each: each.filename)
 
 
 def _links(request: Request) -> Response:
@@ -226,10 +294,16 @@ def _file(request: Request) -> Response:
     for suffix, answer in _SIDECARS.items():
         if filename.endswith(suffix):
             return answer(request, _served(request, filename.removesuffix(suffix)))
+    if filename.endswith(_METADATA) and (puller := _puller_of_file(request, filename)):
+        _, fingerprint = _named_index(request)
+        data = puller.metadata(fingerprint, filename.removesuffix(_METADATA))
+        return _page(request, data, "text/plain")
     release = _served(request, filename.removesuffix(_METADATA))
     if filename.endswith(_METADATA):
         return _deliver(request, release.metadata_sha256, "text/plain; charset=utf-8")
-    note = partial(request.app.state.servings.note, *_named_index(request), release.filename)
+    _, fingerprint = _named_index(request)
+    # Under the channel that has it, so that whoever takes it back there sees whom it reached.
+    note = partial(request.app.state.servings.note, release.channel, fingerprint, release.filename)
     if request.method == "GET":
         note()
     return _deliver(request, release.sha256, "application/octet-stream", note)
@@ -340,6 +414,8 @@ def _served(request: Request, filename: str) -> Release:
                 f"{filename[:200]} was disowned: it must not be used any more",
                 hint="remove it and what was cached of it; `wheelfarm explain` says why",
             )
+        if puller := _puller_of_file(request, filename):
+            return puller.file(fingerprint, filename)
         _index(request)  # is there such an index at all?
         raise UnknownFileError(
             f"{fingerprint} in {channel} has no file {filename[:80]!r}",
@@ -348,18 +424,32 @@ def _served(request: Request, filename: str) -> Release:
     return release
 
 
+def _puller_of_file(request: Request, filename: str) -> Puller | None:
+    """Who brings a wheel that the index does not have yet."""
+    channel, fingerprint = _named_index(request)
+    catalogue, wheel = _store(request).catalogue, filename.removesuffix(_METADATA)
+    if not catalogue.inheritance.pulls(channel) or not wheel.endswith(".whl"):
+        return None
+    if catalogue.served_file(channel, fingerprint, wheel) is not None:
+        return None
+    project = canonicalize_name(wheel.partition("-")[0])
+    if catalogue.shown_status(channel, fingerprint, project).status == "quarantined":
+        return None
+    return _puller(request, project)
+
+
 def _form(request: Request) -> str:
     accept = ",".join(request.headers.getlist("accept"))
     return choose_form(accept or None, request.query_params.get("format"))
 
 
-def _page(request: Request, text: str, media: str, *, kept: bool = False) -> Response:
+def _page(request: Request, text: str | bytes, media: str, *, kept: bool = False) -> Response:
     """A page with its ETag, packed as the client takes it, or 304 when the client has it.
 
     The ETag is a strong one, so each coding has its own (RFC 9110, section 8.8.3). `kept`: it
     depends on nothing but the catalogue and what is asked, and may be kept.
     """
-    body = text.encode("utf-8")
+    body = text if isinstance(text, bytes) else text.encode("utf-8")
     coding = _coding(request) if is_worth_packing(body) else PLAIN
     packed = {} if coding == PLAIN else {"content-encoding": coding}
     suffix = "" if coding == PLAIN else f"-{coding}"
@@ -444,4 +534,6 @@ def _answer_crash(_request: Request, _error: Exception) -> Response:
 
 def _trouble(code: str, status: int) -> Response:
     message = "the store cannot answer now; the server's log says why"
-    return JSONResponse({"code": code, "message": message, "hint": None}, status_code=status)
+    headers = {"retry-after": str(_RETRY_SECONDS)} if status == 503 else {}
+    body = {"code": code, "message": message, "hint": None}
+    return JSONResponse(body, status_code=status, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -36,3 +37,10 @@ class ProjectStatus:
 
 
 ACTIVE: Final = ProjectStatus()
+
+_STRICTER: Final[tuple[Status, ...]] = ("active", "deprecated", "archived", "quarantined")
+
+
+def strictest(said: Iterable[ProjectStatus]) -> ProjectStatus:
+    """The one of `said` that forbids the most, of several the first; active where nobody says."""
+    return max(said, key=lambda each: _STRICTER.index(each.status), default=ACTIVE)

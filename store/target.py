@@ -9,8 +9,9 @@ interpreter build may be published for it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, cast, get_args
 
 from packaging.tags import Tag
@@ -138,6 +139,12 @@ class Target:
     def supported_tags(self) -> Iterator[Tag]:
         """Every tag that an installer in the target's environment accepts, best first (PEP 425)."""
         return supported_tags(self.interpreter.python_tag, self.interpreter.abi_tag, self.platform)
+
+
+@lru_cache(maxsize=64)
+def tag_order(target: Target) -> Mapping[Tag, int]:
+    """The tags that an installer on `target` takes, each with its place; the best is 0."""
+    return {tag: place for place, tag in enumerate(target.supported_tags())}
 
 
 def identity_of(target: Target) -> dict[str, JSON]:

@@ -93,7 +93,8 @@ def _same_content(
     """The other target's own build, in the same channel, gave the same members."""
     for twin in catalogue.listing(release.channel, fingerprint):
         same = twin.content_sha256 == release.content_sha256
-        if same and twin.fingerprint == fingerprint and twin.name == release.name:
+        own = (twin.channel, twin.fingerprint) == (release.channel, fingerprint)
+        if same and own and twin.name == release.name:
             return {"content_sha256": twin.content_sha256, "twin": twin.filename}
     raise _unproved(release, fingerprint, "no build for it gave the same content")
 

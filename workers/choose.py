@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from datetime import datetime
+from functools import cached_property, partial
 from typing import Any, Final, TypeAlias
 
 from packaging.markers import Marker
@@ -26,11 +27,11 @@ from resolvelib import (
 )
 from resolvelib.structs import RequirementInformation
 
-from store.channel import Channel
+from store.channel import UPSTREAM, Channel
 from store.fingerprint import Fingerprint
 from store.publish import Store
 from store.release import Release
-from store.target import Target
+from store.target import Target, tag_order
 from workers.errors import NoChoiceError
 from workers.markers import marker_environment
 
@@ -219,7 +220,14 @@ def _fitting(
         both &= one
     versions = set(both.filter({Version(release.version) for release in there}))
     fitting = [release for release in there if Version(release.version) in versions]
-    return sorted(fitting, key=lambda one: (Version(one.version), one.published_at), reverse=True)
+    return sorted(fitting, key=partial(_preference, index.target), reverse=True)
+
+
+def _preference(target: Target, release: Release) -> tuple[Version, int, datetime]:
+    """Of the wheels that an index upstream has of a version, the one whose tags fit best."""
+    order = tag_order(target) if release.channel == UPSTREAM else {}
+    place = min((order[tag] for tag in release.tags if tag in order), default=0)
+    return Version(release.version), -place, release.published_at
 
 
 def _pins(specifiers: SpecifierSet) -> bool:

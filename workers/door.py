@@ -7,13 +7,10 @@ sdist is kept, and built by the farm. Neither ever enters the release channel.
 
 from __future__ import annotations
 
-import logging
-import resource
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from packaging.metadata import RawMetadata, parse_email
 from packaging.requirements import InvalidRequirement, Requirement
@@ -22,38 +19,31 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 from sqlalchemy import Connection
 
-from builder.checks.context import Context
-from builder.errors import ArchiveError
 from builder.sdist import read_pkg_info, sdist_name
 from builder.verify import reverify, verify_for_store
 from store.access import Actor
 from store.audit import Deed, record
-from store.channel import RELEASE, Channel
-from store.digest import JSON, Sha256, sha256_of_file
-from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError, WheelfarmError
+from store.catalogue import record_local_name
+from store.channel import RELEASE, UPSTREAM, Channel
+from store.digest import JSON, Sha256
+from store.errors import MalformedError, NameTakenError, NotProvenError, PolicyError
 from store.fingerprint import Fingerprint, fingerprint_of
-from store.provenance import BuildInputs, Origin, Provenance, Recipe, Source
-from store.publish import Papers, Store
+from store.provenance import Origin, Source
+from store.publish import Store
 from store.release import Release
 from store.target import Target, identity_of
-from store.upload import UPLOAD, better_served, check_name, take_name
-from store.verdict import Finding, Judgement, VerifiedWheel
-from store.widening import check_serves
-from workers.errors import UploadRefusedError, WorkerDiedError
+from store.upload import better_served, check_name, take_name
+from store.verdict import VerifiedWheel
+from workers.errors import UploadRefusedError
 from workers.farm.calls import MOST_TARGETS, SaidCall, SaidTarget, SaidUpload
 from workers.farm.desk import FarmDesk
-from workers.pool import JobProcess
+from workers.foreign import papers_of, serves, write_log
+from workers.inspection import Inspection
 from workers.settings import Settings
 from workers.targets import resolve_identity
 
-_LOG: Final = logging.getLogger("wheelfarm.serve")
-_SECONDS: Final = 600.0
-"""How long one look at an uploaded file may take."""
-_MEMORY: Final = 4 << 30
+_INSPECTION: Final = Inspection(refusal=UploadRefusedError)
 _SHOWN: Final = 5
-
-J = TypeVar("J")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +87,9 @@ def take(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) -> Take
     Raises UploadRefusedError, NotProvenError, MalformedError for what is not as it says;
     NameTakenError when the name has other bytes; PolicyError; StoreError. Then nothing is left.
     """
-    if channel == RELEASE:
+    if channel in {RELEASE, UPSTREAM}:
         raise PolicyError(
-            f"{upload.path.name} was not built here: it may not enter the release channel",
+            f"{upload.path.name} was not built here: it may not enter the channel {channel}",
             hint="upload to a channel dev/NAME: https://…/dev/NAME/legacy/",
         )
     with desk.farm.store.database.reading() as connection:
@@ -149,8 +139,14 @@ def _take_wheel(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) 
 
 def _publish(entry: _Entry, store: Store) -> list[Release]:
     """The releases, listed in the transaction that takes the name and writes the audit log."""
-    wheel, channel, log = entry.wheel, entry.channel, _write_log(entry)
-    papers = [_papers(entry, target, log) for target in entry.chosen.values()]
+    wheel, channel, source = entry.wheel, entry.channel, _source(entry)
+    log = entry.upload.path.parent / "upload.log"
+    write_log(wheel, source, source.origin.location, log)
+    came: dict[str, JSON] = {"uploaded_by": entry.actor.who, "token": entry.actor.token}
+    papers = [
+        papers_of(wheel, source, target, log=log, environment=came)
+        for target in entry.chosen.values()
+    ]
     noted = False
 
     def note(connection: Connection) -> None:
@@ -188,7 +184,7 @@ def _take_sdist(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) 
     project, version = sdist_name(upload.path.name)
     _compare(upload, "name", canonicalize_name(upload.name), project)
     _compare_version(upload, str(version))
-    metadata = _in_a_process(read_pkg_info, upload.path)
+    metadata = _INSPECTION.run(read_pkg_info, upload.path)
     _check_said(upload, project, metadata or {})
     targets = _known_targets(desk, channel)
     if not targets:
@@ -199,6 +195,7 @@ def _take_sdist(upload: Upload, desk: FarmDesk, actor: Actor, channel: Channel) 
     kept = desk.farm.store.keep(upload.path)
     with desk.farm.store.database.writing() as connection:
         take_name(connection, channel, upload.path.name, kept.sha256, actor.who)
+        record_local_name(connection, canonicalize_name(project))
         record(connection, _deed(actor, upload, channel, fingerprints=sorted(targets)))
     submissions = tuple(_submitted(upload, desk, actor, channel, targets))
     return Taken(channel=channel, submissions=submissions, fingerprints=tuple(targets))
@@ -230,7 +227,7 @@ def _submitted(
 def _known_targets(desk: FarmDesk, channel: Channel | None) -> dict[Fingerprint, Target]:
     """The targets that the settings name, and those of one channel or of the whole store."""
     settings = desk.farm.settings
-    known = dict(desk.farm.store.catalogue.targets(channel))
+    known = dict(desk.farm.store.catalogue.targets(channel, inherited=False))
     for target in _set_targets(settings):
         known[fingerprint_of(target)] = target
     return known
@@ -243,19 +240,7 @@ def _set_targets(settings: Settings) -> list[Target]:
 def _served_by(
     wheel: VerifiedWheel, targets: Mapping[Fingerprint, Target]
 ) -> dict[Fingerprint, Target]:
-    return {name: target for name, target in targets.items() if _serves(wheel, target)}
-
-
-def _serves(wheel: VerifiedWheel, target: Target) -> bool:
-    """Whether an installer on `target` takes it. What is bound to one interpreter build is for
-    nobody here: nobody saw which one it was built on."""
-    if wheel.interpreter_bound:
-        return False
-    try:
-        check_serves(wheel.filename, wheel.tags, wheel.interpreter_bound, target)
-    except PolicyError:
-        return False
-    return True
+    return {name: target for name, target in targets.items() if serves(wheel, target)}
 
 
 def _check_served(entry: _Entry) -> None:
@@ -283,80 +268,12 @@ def _judged(upload: Upload) -> VerifiedWheel:
     """The wheel as it may be published, beside the one that was uploaded."""
     out = upload.path.parent / "published"
     out.mkdir()
-    seen = _in_a_process(_judge, (upload.path, out))
-    if isinstance(seen, Judgement):
-        raise UploadRefusedError(
-            f"{upload.path.name} is refused: {_told(seen.findings)}",
-            hint=next((each.hint for each in _errors(seen.findings) if each.hint), None),
-        )
-    return seen
-
-
-def _judge(job: tuple[Path, Path]) -> VerifiedWheel | Judgement:
-    path, out = job
-    _bound_memory()
-    try:
-        return verify_for_store(path, Context(), out)
-    except MemoryError as error:
-        raise _too_much(path) from error
-
-
-def _judge_again(path: Path) -> VerifiedWheel | Judgement:
-    _bound_memory()
-    try:
-        return reverify(path)
-    except MemoryError as error:
-        raise _too_much(path) from error
+    return _INSPECTION.wheel(verify_for_store, upload.path, out)
 
 
 def _verified_again(path: Path) -> VerifiedWheel:
     """The store's own look at the bytes that it copied."""
-    seen = _in_a_process(_judge_again, path)
-    if isinstance(seen, Judgement):
-        raise NotProvenError(f"{path.name} was refused at the store's door: {_told(seen.findings)}")
-    return seen
-
-
-def _bound_memory() -> None:
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _MEMORY if most == resource.RLIM_INFINITY else min(_MEMORY, most)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _too_much(path: Path) -> UploadRefusedError:
-    return UploadRefusedError(f"to look at {path.name} takes more than {_MEMORY >> 30} GiB")
-
-
-def _in_a_process(work: Callable[[J], R], job: J) -> R:
-    """What `work` gives, in a process that hostile bytes may end without harm to the server."""
-    process: JobProcess[J, R] = JobProcess(work, job)
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        process.stop()
-
-    timer = threading.Timer(_SECONDS, stop)
-    timer.start()
-    try:
-        answer = process.result()
-    finally:
-        timer.cancel()
-    if late.is_set():
-        raise UploadRefusedError(f"to look at it takes longer than {_SECONDS:.0f} s")
-    if isinstance(answer, WheelfarmError):
-        raise _as_refusal(answer) from answer
-    return answer
-
-
-def _as_refusal(error: WheelfarmError) -> WheelfarmError:
-    """What is wrong with the file is said to who uploaded it; trouble of ours stays trouble."""
-    if isinstance(error, ArchiveError):
-        return UploadRefusedError(error.message, hint=error.hint)
-    if isinstance(error, WorkerDiedError):
-        _LOG.error("an upload ended the process that looked at it: %s", error.message)
-        return UploadRefusedError("the process that looked at it died over it")
-    return error
+    return _INSPECTION.again(reverify, path)
 
 
 def _check_wheel_name(upload: Upload) -> None:
@@ -424,68 +341,17 @@ def _requirement(text: str) -> str:
         return text.strip()
 
 
-def _papers(entry: _Entry, target: Target, log: Path) -> Papers:
-    """The record of a wheel that came from elsewhere: its source is the file as it was uploaded."""
-    upload, wheel, actor = entry.upload, entry.wheel, entry.actor
-    source = Source(
-        name=canonicalize_name(wheel.name),
-        version=wheel.version,
-        filename=upload.path.name,
-        sha256=upload.sha256,
-        origin=_origin(actor),
-    )
-    provenance = Provenance(
-        source=source,
-        fingerprint=fingerprint_of(target),
-        inputs=_inputs(source, target),
-        built_filename=upload.path.name,
-        built_sha256=upload.sha256,
-        log_sha256=sha256_of_file(log),
-        log_size=log.stat().st_size,
-        proof=wheel.proof,
-        findings=wheel.findings,
-        environment={"uploaded_by": actor.who, "token": actor.token},
-    )
-    return Papers(target=target, provenance=provenance)
-
-
-def _inputs(source: Source, target: Target) -> BuildInputs:
-    """What a BuildKey is made of, so that the same file for the same target is the same release."""
-    return BuildInputs(
-        source_name=source.name,
-        source_version=source.version,
-        source_sha256=source.sha256,
-        target=identity_of(target),
-        recipe=Recipe(),
-        build_requirements=(),
-        toolchain={"kind": UPLOAD},
-        tools={},
-        epoch=0,
+def _source(entry: _Entry) -> Source:
+    """The file as it was uploaded."""
+    return Source(
+        name=canonicalize_name(entry.wheel.name),
+        version=entry.wheel.version,
+        filename=entry.upload.path.name,
+        sha256=entry.upload.sha256,
+        origin=_origin(entry.actor),
     )
 
 
 def _origin(actor: Actor) -> Origin:
     by = f"{actor.who} (token {actor.token})" if actor.token else actor.who
     return Origin(kind="upload", location=f"uploaded by {by}", pinned=False)
-
-
-def _write_log(entry: _Entry) -> Path:
-    """What a build's log is for a build: how the wheel came here."""
-    upload, wheel = entry.upload, entry.wheel
-    lines = [
-        f"{upload.path.name} ({upload.sha256}) {_origin(entry.actor).location}",
-        f"published as {wheel.filename} ({wheel.sha256})",
-        *(f"{each.severity}: {each.check}: {each.message}" for each in wheel.findings),
-    ]
-    log = upload.path.parent / "upload.log"
-    log.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="replace")
-    return log
-
-
-def _errors(findings: Sequence[Finding]) -> list[Finding]:
-    return [each for each in findings if each.severity == "error"]
-
-
-def _told(findings: Sequence[Finding]) -> str:
-    shown = [f"{each.message} ({each.check})" for each in _errors(findings)[:_SHOWN]]
-    return "; ".join(shown)[:1_000] or "no claim of it holds"

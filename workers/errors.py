@@ -8,9 +8,11 @@ from store.errors import (
     MalformedError,
     NotAllowedError,
     NotFoundError,
+    PolicyError,
     UsageError,
     WheelfarmError,
 )
+from store.verdict import Finding
 
 
 class RequirementsError(MalformedError):
@@ -121,12 +123,59 @@ class IssuerUnreachableError(WheelfarmError):
     transient = True
 
 
-class UploadRefusedError(WheelfarmError):
+class WheelRefusedError(WheelfarmError):
+    """A wheel that was made elsewhere is not what it says; `findings` are what was seen in it."""
+
+    code = "wheel-refused"
+    exit_status = REFUSED
+    http_status = 422
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, findings: tuple[Finding, ...] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = findings
+
+
+class UploadRefusedError(WheelRefusedError):
     """What was uploaded is not what its name, its tags or its form say, or serves nobody here."""
 
     code = "upload-refused"
+
+
+class AdoptionRefusedError(WheelRefusedError):
+    """A wheel of an index is not what its name, its tags or the index say."""
+
+    code = "adoption-refused"
+    http_status = 403
+
+
+class ServesNobodyError(PolicyError):
+    """The tags that hold of a wheel are for none of the targets that it was wanted for."""
+
+    code = "serves-nobody"
+
+
+class NoWheelError(NotFoundError):
+    """The index has the version, but no wheel of it that the target takes."""
+
+    code = "no-wheel"
     exit_status = REFUSED
-    http_status = 422
+
+
+class NotFromUpstreamError(NotFoundError):
+    """A rule under ``[upstream]`` keeps a project, or a file of it, from being looked up there."""
+
+    code = "not-from-upstream"
+
+
+class UpstreamBusyError(WheelfarmError):
+    """A file of an index is still being fetched and looked at; the same call works later."""
+
+    code = "upstream-busy"
+    exit_status = FARM_TROUBLE
+    http_status = 503
+    transient = True
 
 
 class FarmRefusedError(UsageError):

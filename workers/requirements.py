@@ -116,6 +116,17 @@ def read_requirements(arguments: Sequence[str], files: Sequence[Path]) -> tuple[
     return tuple(found)
 
 
+def read_pins(arguments: Sequence[str], files: Sequence[Path]) -> tuple[WantedRelease, ...]:
+    """Exact versions, whatever files of them there are; the digests are of any of their files.
+
+    Raises RequirementsError, with the file and line, for what is no exact version.
+    """
+    found = [_release(argument, frozenset(), "command line") for argument in arguments]
+    for path in files:
+        found.extend(_pins_of_lock(path) if _is_lock(path) else _pins_of_lines(path))
+    return tuple(dict.fromkeys(found))
+
+
 def read_locked(files: Sequence[Path]) -> frozenset[str]:
     """What lock files hold on to: the digests of the files that they name, and ``NAME==VERSION``
     where they name none. Options of installers in them, such as an index, do not count.
@@ -143,6 +154,30 @@ def _of_lines(path: Path) -> Iterator[str]:
             wanted = _from_line(line.text, line.place)
             assert isinstance(wanted, WantedRelease)
             yield from wanted.hashes or [f"{wanted.name}=={_canonical(wanted.version)}"]
+
+
+def _pins_of_lock(path: Path) -> Iterator[WantedRelease]:
+    for package in _lock(path).packages:
+        place = f"{path}: {package.name}"
+        if package.version is None or not package.wheels:
+            hint = "lock it from an index that has its wheels"
+            raise RequirementsError("the lock names no wheel and version", path=place, hint=hint)
+        yield WantedRelease(
+            name=canonicalize_name(package.name),
+            version=str(package.version),
+            hashes=_hashes([one.hashes.get("sha256", "") for one in package.wheels], place),
+            marker=package.marker,
+            place=place,
+        )
+
+
+def _pins_of_lines(path: Path) -> Iterator[WantedRelease]:
+    for line in _lines(path):
+        if line.option is not None:
+            raise line.unsupported("give the index under [upstream] in wheelfarm.toml")
+        wanted = _from_line(line.text, line.place)
+        assert isinstance(wanted, WantedRelease)
+        yield wanted
 
 
 def _canonical(version: str) -> str:

@@ -18,10 +18,19 @@ from typing import Any, Final, TypeVar, get_args
 from packaging.utils import canonicalize_name
 
 from store.access import Anonymous
-from store.channel import RELEASE, Channel, parse_channel
+from store.channel import (
+    ANY_DEV,
+    RELEASE,
+    UPSTREAM,
+    Channel,
+    Inheritance,
+    parse_channel,
+    parse_inherited,
+)
 from store.errors import MalformedError
 from store.fingerprint import parse_fingerprint
 from store.provenance import Recipe
+from workers.admission import parse_pattern
 from workers.errors import SettingsError
 from workers.trust import Trust, parse_trust
 
@@ -30,7 +39,7 @@ _LARGEST_FILE: Final = 1 << 20
 _AT_THE_TOP: Final = {
     "accel-prefix", "blob-redirects", "blobs", "cache", "channels", "database", "epoch", "farm",
     "index-url", "keys", "recipes", "retention", "salts", "server", "store", "targets", "trust",
-    "upload",
+    "upload", "upstream",
     "worker",
 }  # fmt: skip
 _LOCATION: Final = re.compile(r"(/[A-Za-z0-9_-]{1,60}){1,8}")
@@ -48,9 +57,9 @@ R = TypeVar(
     "RetentionRules",
     "ServerRules",
     "UploadRules",
+    "UpstreamRules",
     "WorkerRules",
 )
-_ANY_DEV: Final = "dev/*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,16 +95,18 @@ class Salt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelRules:
-    """A ``[channels.NAME]`` table: what garbage collection keeps of a channel, and how much it may
-    hold; 0 stands for no rule and no limit.
+    """A ``[channels.NAME]`` table: what garbage collection keeps of a channel, how much it may
+    hold, and whose projects it lists beside its own; 0 stands for no rule and no limit.
 
-    `keep_versions` are the newest versions of each project in each index, `keep_days` what was
-    published since; where both are 0 everything is kept.
+    `inherit` are channels, in the order in which they are asked. `keep_versions` are the newest
+    versions of each project in each index, `keep_days` what was published since; where both are 0
+    everything is kept.
     """
 
     keep_versions: int = 0
     keep_days: int = 0
     quota_mib: int = 0
+    inherit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +162,23 @@ class UploadRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRules:
+    """The ``[upstream]`` table: what of which index may come into the channel upstream.
+
+    `allow`, `deny` and `local` are patterns of project names (`workers.admission`). `index_url`
+    None is the index that sdists come from. `pull_through` has a server fetch what it is asked for;
+    a file is old enough when it was uploaded `min_age_days` ago.
+    """
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+    min_age_days: int = 0
+    index_url: str | None = None
+    pull_through: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRules:
     """The ``[worker]`` table: what one worker offers, see `workers.farm.abilities` for `targets`.
 
@@ -193,6 +221,7 @@ class Settings:
     server: ServerRules = ServerRules()
     trusts: tuple[Trust, ...] = ()
     upload: UploadRules = UploadRules()
+    upstream: UpstreamRules = UpstreamRules()
     worker: WorkerRules = WorkerRules()
     channels: Mapping[str, ChannelRules] = field(default_factory=dict)
     retention: RetentionRules = RetentionRules()
@@ -202,12 +231,20 @@ class Settings:
         """The rules of a channel: its own, else those of ``dev/*`` for a channel of that kind."""
         if name in self.channels:
             return self.channels[name]
-        others = self.channels.get(_ANY_DEV, ChannelRules())
+        others = self.channels.get(ANY_DEV, ChannelRules())
         return others if name.startswith("dev/") else ChannelRules()
 
     def quota(self, name: str) -> int | None:
         """How many bytes of wheels a channel may hold; None for no limit."""
         return self.channel(name).quota_mib * (1 << 20) or None
+
+    @property
+    def inheritance(self) -> Inheritance:
+        """Which channels list what others have."""
+        named = {
+            name: tuple(map(parse_channel, rules.inherit)) for name, rules in self.channels.items()
+        }
+        return Inheritance(named=named, pull_through=self.upstream.pull_through)
 
     def recipe(self, name: str) -> Recipe:
         """The recipe of a project, by normalised name; the empty one where none is set."""
@@ -247,6 +284,7 @@ def load_settings(*, file: Path | None = None, store: Path | None = None) -> Set
         server=_server_rules(table),
         trusts=_trusts(table),
         upload=_upload_rules(table),
+        upstream=_upstream_rules(table),
         worker=_record(WorkerRules(), _optional(table, "worker", dict, "") or {}, "worker"),
         channels=_tables(table, "channels", _channel_rules),
         retention=_record(
@@ -346,12 +384,17 @@ def _salt(row: object, path: str) -> Salt:
 
 def _channel_rules(row: Mapping[str, object], path: str) -> ChannelRules:
     name = path.partition(".")[2]
-    if name != _ANY_DEV:
-        try:
+    rules = _record(ChannelRules(), row, path)
+    try:
+        if name != ANY_DEV:
             parse_channel(name)
-        except MalformedError as error:
-            raise SettingsError(error.bare_message, path=path, hint=error.hint) from error
-    return _record(ChannelRules(), row, path)
+    except MalformedError as error:
+        raise SettingsError(error.bare_message, path=path, hint=error.hint) from error
+    try:
+        parse_inherited(name, rules.inherit)
+    except MalformedError as error:
+        raise SettingsError(error.bare_message, path=f"{path}.inherit", hint=error.hint) from error
+    return rules
 
 
 def _farm_rules(table: Mapping[str, object]) -> FarmRules:
@@ -376,10 +419,22 @@ def _upload_rules(table: Mapping[str, object]) -> UploadRules:
         channel = parse_channel(rules.default_channel)
     except MalformedError as error:
         raise SettingsError(error.bare_message, hint=error.hint, path="upload.channel") from error
-    if channel == RELEASE:
-        hint = "release takes sdists from an index alone; write dev/NAME"
-        raise SettingsError("may not be release", path="upload.channel", hint=hint)
+    if channel in {RELEASE, UPSTREAM}:
+        hint = f"{channel} takes what comes from an index alone; write dev/NAME"
+        raise SettingsError(f"may not be {channel}", path="upload.channel", hint=hint)
     return rules
+
+
+def _upstream_rules(table: Mapping[str, object]) -> UpstreamRules:
+    rules = _record(UpstreamRules(), _optional(table, "upstream", dict, "") or {}, "upstream")
+    read: dict[str, tuple[str, ...]] = {}
+    for name in ("allow", "deny", "local"):
+        try:
+            read[name] = tuple(map(parse_pattern, getattr(rules, name)))
+        except MalformedError as error:
+            place = f"upstream.{name}"
+            raise SettingsError(error.bare_message, hint=error.hint, path=place) from error
+    return replace(rules, **read)  # type: ignore[arg-type]
 
 
 def _trusts(table: Mapping[str, object]) -> tuple[Trust, ...]:
@@ -413,11 +468,14 @@ def _value(value: object, default: object, path: str) -> object:
         return value
     if type(default) is type(value) is int and value > 0:
         return value
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
     if isinstance(default, tuple) and _all_text(value, list):
         return tuple(value)  # type: ignore[arg-type]
     if isinstance(default, dict) and isinstance(value, dict) and _all_text(value.values()):
         return value
     wanted = {
+        bool: "true or false",
         int: "a positive number",
         tuple: "a list of strings",
         dict: "a table of strings",

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,10 @@ from builder.errors import (
     NoSuchProjectError,
     NoSuchVersionError,
 )
-from builder.index import fetch_sdist, find_sdist, without_secrets
+from builder.index import fetch_sdist, find_sdist
+from builder.wire import without_secrets
 from store.errors import MalformedError, UsageError
+from tests.indexes import answering
 
 BYTES = b"the bytes of an sdist"
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -55,26 +56,13 @@ class Index:
 def index() -> Iterator[Index]:
     served = Index()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            served.asked.append((self.path, self.headers.get("Authorization")))
-            status, kind, body = served.answer(self.path)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(path: str, headers: Message) -> tuple[int, str, bytes]:
+        served.asked.append((path, headers.get("Authorization")))
+        return served.answer(path)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        served.url = f"http://127.0.0.1:{server.server_port}/simple/"
-        thread = threading.Thread(target=server.serve_forever, args=[0.02])
-        thread.start()
+    with answering(answer) as url:
+        served.url = f"{url}simple/"
         yield served
-        server.shutdown()
-        thread.join()
 
 
 def test_an_sdist_is_found_and_fetched(index: Index, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import anyio
 import httpx
 
 from store.gate import Gate
+from store.offer import Puller
 from store.publish import Store
 from store.server import create_app
 
@@ -15,8 +16,14 @@ from store.server import create_app
 class Client:
     """Asks the application as a server would, one request at a time."""
 
-    def __init__(self, store: Store, root_path: str = "", gate: Gate | None = None) -> None:
-        self.app = create_app(store, gate=gate)
+    def __init__(
+        self,
+        store: Store,
+        root_path: str = "",
+        gate: Gate | None = None,
+        puller: Puller | None = None,
+    ) -> None:
+        self.app = create_app(store, gate=gate, puller=puller)
         self._root_path = root_path
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:

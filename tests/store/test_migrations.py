@@ -22,7 +22,7 @@ from alembic.script import ScriptDirectory
 from store.database import Database, alembic_config, upgrade
 from store.errors import NotAStoreError, StoreError, StoreUnreachableError
 from store.publish import Store
-from store.schema import HEAD, metadata, release_requirements, releases, widenings
+from store.schema import HEAD, local_names, metadata, release_requirements, releases, widenings
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config())
 REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
@@ -121,6 +121,26 @@ def test_sources_and_what_refers_to_them_outlive_the_form_that_knew_no_uploads(
             assert read("PRAGMA foreign_key_check").all() == []
     with pytest.raises(StoreError, match=r"(?i)foreign key"), empty.writing() as connection:
         connection.exec_driver_sql("DELETE FROM sources WHERE id = 7")
+
+
+_NAMES = """
+INSERT INTO sources VALUES (1, '{a}', 'Wheaty_Bits', '1', 'w.tar.gz', 'local', '/', false);
+INSERT INTO sources VALUES (2, '{a}', 'wheaty-bits', '1', 'w.tar.gz', 'vcs', '/', false);
+INSERT INTO sources VALUES (3, '{a}', 'corny', '1', 'c.tar.gz', 'index', '/', false);
+INSERT INTO uploads VALUES ('dev/me', 'Rye.Bread-1.0.tar.gz', '{a}', {now}, 'me');
+INSERT INTO uploads VALUES ('dev/me', 'oat_meal-1.0-py3-none-any.whl', '{a}', {now}, 'me')
+"""
+
+
+def test_the_names_that_are_local_already_are_known_from_then_on(empty: Database) -> None:
+    with empty.writing() as connection:
+        upgrade(connection, "0007")
+        for statement in _NAMES.format(a="a" * 64, now="CURRENT_TIMESTAMP").split(";"):
+            connection.exec_driver_sql(statement)
+    empty.migrate()
+    with empty.reading() as connection:
+        found = connection.execute(sqlalchemy.select(local_names.c.name)).scalars().all()
+    assert sorted(found) == ["oat-meal", "rye-bread", "wheaty-bits"]
 
 
 def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:

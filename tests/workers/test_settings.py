@@ -3,9 +3,16 @@ from pathlib import Path
 
 import pytest
 
+from store.channel import RELEASE, UPSTREAM, parse_channel
 from store.provenance import Recipe
 from workers.errors import SettingsError
-from workers.settings import ChannelRules, NamedTarget, RetentionRules, load_settings
+from workers.settings import (
+    ChannelRules,
+    NamedTarget,
+    RetentionRules,
+    UpstreamRules,
+    load_settings,
+)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -196,3 +203,70 @@ def test_every_key_is_documented() -> None:
     for record in (Recipe, ChannelRules, RetentionRules):
         keys += [each.name.replace("_", "-") for each in fields(record)]
     assert [key for key in keys if f"`{key}`" not in text] == []
+
+
+def test_channels_inherit_in_the_order_that_is_written() -> None:
+    Path("wheelfarm.toml").write_text(
+        '[channels.release]\ninherit = ["upstream"]\n'
+        '[channels."dev/*"]\ninherit = ["dev/team", "release"]\n'
+        '[channels."dev/me"]\nkeep-days = 3\n'
+    )
+    inheritance = load_settings().inheritance
+    chains = {
+        name: inheritance.chain(parse_channel(name))
+        for name in ("release", "dev/you", "dev/team", "dev/me", "upstream")
+    }
+    assert chains == {
+        "release": ("release", "upstream"),
+        "dev/you": ("dev/you", "dev/team", "release"),
+        "dev/team": ("dev/team", "release"),
+        "dev/me": ("dev/me",),
+        "upstream": ("upstream",),
+    }
+    assert not inheritance.pulls(RELEASE)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('[channels.release]\ninherit = ["dev/me"]', "channels.release.inherit"),
+        ('[channels.upstream]\ninherit = ["release"]', "channels.upstream.inherit"),
+        ('[channels."dev/me"]\ninherit = ["dev/me"]', "channels.dev/me.inherit"),
+        ('[channels."dev/me"]\ninherit = ["nowhere"]', "channels.dev/me.inherit"),
+        ('[channels."dev/me"]\ninherit = "release"', "channels.dev/me.inherit"),
+        ('[upstream]\nallow = ["a b"]', "upstream.allow"),
+        ('[upstream]\ndeny = "numpy"', "upstream.deny"),
+        ("[upstream]\nmin-age-days = -1", "upstream.min-age-days"),
+        ('[upstream]\npull-through = "yes"', "upstream.pull-through"),
+        ('[upload]\nchannel = "upstream"', "upload.channel"),
+    ],
+)
+def test_what_no_channel_and_no_index_may_is_refused_where_it_stands(text: str, place: str) -> None:
+    Path("wheelfarm.toml").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.path == place
+
+
+def test_the_rules_of_upstream_are_read_and_their_names_normalised() -> None:
+    assert load_settings().upstream == UpstreamRules()
+    Path("wheelfarm.toml").write_text(
+        '[upstream]\nallow = ["Acme_Tool", "*"]\ndeny = ["bad.*"]\nlocal = ["acme-*"]\n'
+        'min-age-days = 7\nindex-url = "https://index.example/simple/"\npull-through = true\n'
+    )
+    found = load_settings()
+    assert found.upstream == UpstreamRules(
+        allow=("acme-tool", "*"),
+        deny=("bad-*",),
+        local=("acme-*",),
+        min_age_days=7,
+        index_url="https://index.example/simple/",
+        pull_through=True,
+    )
+    assert found.inheritance.pulls(UPSTREAM)
+
+
+def test_every_key_of_upstream_is_documented() -> None:
+    text = DOCUMENT.read_text()
+    names = [each.name.replace("_", "-") for each in fields(UpstreamRules)]
+    assert [name for name in names if f"| `{name}` |" not in text] == []

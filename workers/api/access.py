@@ -12,10 +12,10 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from store.access import Caller, Rule, check, check_everywhere, rule_of
-from store.channel import Channel
+from store.channel import UPSTREAM, Channel
 from store.errors import MalformedError, NotAllowedError, UnauthorizedError
 from store.gate import caller_of, gate_of, log_refusal
-from workers.farm.calls import SaidCall, channels_of, said
+from workers.farm.calls import SaidCall, SaidPromotion, channels_of, said
 from workers.farm.desk import FarmDesk, is_submission
 
 ROOT: Final = "/api"
@@ -44,6 +44,20 @@ def check_call(request: Request, call: SaidCall) -> None:
     rule = rule_of("POST", ROOT + "/submissions")
     with _refusals_logged(request):
         check(caller_of(request), rule.right, channels_of(call))
+
+
+def check_adoption(request: Request) -> None:
+    """Raise unless the caller may publish in the channel upstream."""
+    with _refusals_logged(request):
+        check(caller_of(request), rule_of("POST", ROOT + "/adopt").right, [UPSTREAM])
+
+
+def check_promotion(request: Request, call: SaidPromotion) -> None:
+    """Raise unless the caller may publish in the target of `call`, and read its source."""
+    rule, move = rule_of("POST", ROOT + "/promote"), call.move()
+    with _refusals_logged(request):
+        check(caller_of(request), rule.right, [move.target])
+        check(caller_of(request), "read", [move.source])
 
 
 def _admit(request: Request, rule: Rule) -> None:

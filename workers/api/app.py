@@ -29,6 +29,7 @@ from store.delivery import Delivery
 from store.errors import MalformedError, WheelfarmError
 from store.gate import Gate, challenge, gated_route
 from store.keyring import KeyRing
+from store.offer import Puller
 from store.server import create_app
 from workers.api.access import ROOT
 from workers.api.bodies import BoundedBody
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from workers.api.oidc import Minter
 
 _LOG: Final = logging.getLogger("wheelfarm.serve")
+_MOST_ADOPTING: Final = 2
 _MOST_MINTING: Final = 4
 _CODES: Final = {404: "not-found", 405: "method-not-allowed"}
 
@@ -54,12 +56,15 @@ def create_server(
     gate: Gate,
     minter: Minter | None = None,
     keys: KeyRing | None = None,
+    *,
+    puller: Puller | None = None,
 ) -> Starlette:
     """The store's pages, the farm's API under ``/api`` and ``/metrics``, in one application.
 
-    `minter` gives tokens to the jobs of CI systems, where the settings trust any.
+    `minter` gives tokens to the jobs of CI systems, where the settings trust any; `puller` brings
+    what an index upstream has.
     """
-    app = create_app(desk.farm.store, delivery, gate, keys)
+    app = create_app(desk.farm.store, delivery, gate, keys, puller)
     api = create_api(desk, gate, minter)
     own = [gated_route("/metrics", _metrics), Mount(ROOT, api), *upload_routes()]
     app.router.routes[:0] = own
@@ -87,6 +92,7 @@ def create_api(desk: FarmDesk, gate: Gate, minter: Minter | None) -> FastAPI:
     api.state.desk = desk
     api.state.gate = gate
     api.state.minter = minter
+    api.state.adopting = CapacityLimiter(_MOST_ADOPTING)
     api.state.minting = CapacityLimiter(_MOST_MINTING)
     api.state.shared = Shared(LOOK_SECONDS)
     return api

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from store.digest import Sha256
 from store.errors import NotFoundError
 from store.gate import caller_of
-from workers.api.access import GatedRoute, check_call
+from workers.api.access import GatedRoute, check_adoption, check_call, check_promotion
 from workers.api.shared import Shared
 from workers.api.streams import (
     SubmissionStream,
@@ -28,7 +28,7 @@ from workers.api.streams import (
 from workers.api.uploads import receive_sdist
 from workers.errors import UntrustedError
 from workers.farm import answers
-from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
+from workers.farm.calls import SaidAdoption, SaidCall, SaidPromotion, SaidStrike, SaidUndo
 from workers.farm.desk import FarmDesk
 from workers.farm.listing import Filter
 from workers.farm.planning import has_blob
@@ -353,3 +353,24 @@ def undo_disown(call: SaidUndo, desk: AtDesk) -> answers.Lifted:
 def invalidations(desk: AtDesk) -> answers.Orders:
     """The newest hundred yanks and disownings, undone ones also."""
     return desk.orders()
+
+
+@router.post("/promote")
+def promote(call: SaidPromotion, request: Request, desk: AtDesk) -> answers.Promoted:
+    """Have releases of one channel in another one: the same bytes, under the same name.
+
+    It takes the right to publish in the target, and to read the source. `dry_run` only looks.
+    """
+    check_promotion(request, call)
+    return desk.promote(call)
+
+
+@router.post("/adopt")
+async def adopt(call: SaidAdoption, request: Request, desk: AtDesk) -> answers.Adoptions:
+    """Take wheels that the farm's index has, verified, into the channel upstream.
+
+    It takes the right to publish there. It is answered when all of them are fetched and judged.
+    """
+    check_adoption(request)
+    # A few at a time: an index that is slow to answer must not take every thread.
+    return await to_thread.run_sync(desk.adopt, call, limiter=request.app.state.adopting)

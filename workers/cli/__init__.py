@@ -13,6 +13,7 @@ from store.errors import WheelfarmError
 from workers.errors import SystemTroubleError
 
 COMMANDS: Final = {
+    "adopt": "Take wheels that an index has, verified, into the channel upstream.",
     "attach": "Follow a submission to a farm again.",
     "audit": "List who changed what in a store and its farm.",
     "backup": "Copy rows, blobs and keys of a store into a folder.",
@@ -30,6 +31,7 @@ COMMANDS: Final = {
     "lock": "Pin one fingerprint's wheels for pip and uv: pylock.toml and hashed requirements.",
     "log": "Print the log of a job, or follow it.",
     "pin": "Keep wheels from the garbage collection; list the pins.",
+    "promote": "Have releases of one channel in another one, for a reason.",
     "restore": "Make a store of a backup.",
     "retry": "Try failed or cancelled jobs again.",
     "serve": "Serve the store to installers, and the farm to its clients.",

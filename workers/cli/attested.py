@@ -89,6 +89,8 @@ def _as_json(wheel: Path, digest: Sha256, attested: Attested) -> str:
 
 def _as_text(wheel: Path, attested: Attested) -> str:
     came = "uploaded as" if attested.uploaded else "built from "
+    if attested.adopted:
+        came = "taken from an index as"
     lines = [
         f"PROVED  {wheel.name}",
         f"  signed by   {', '.join(attested.keyids)}",

@@ -83,6 +83,8 @@ def _publication_lines(publication: Publication) -> Iterator[str]:
     yield f"  published   {release.published_at:%Y-%m-%d %H:%M:%S} UTC"
     yield f"  build key   {release.build_key}"
     yield f"  proof       {release.proof}"
+    if told := release.promotion:
+        yield f"  promoted    from {told['from']} by {told['by']}, {told['at']}: {told['reason']}"
     if release.yanked is not None:
         yield f"  yanked      {release.yanked or 'no reason given'}"
     if publication.disowned is not None:

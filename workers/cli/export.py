@@ -17,7 +17,7 @@ from workers.cli.options import open_store
 @click.command(name="export")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--fingerprint", required=True, metavar="F", help="Whose wheels to write.")
-@click.option("--channel", default=RELEASE, show_default=True, help="release or dev/NAME.")
+@click.option("--channel", default=RELEASE, show_default=True, help="Of which channel.")
 @click.option("--store", "place", type=click.Path(path_type=Path), help="The store's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

@@ -34,7 +34,7 @@ _JSON_STATUSES: Final = (200, 404)
     help="The interpreter: a path, or a name on PATH. The running one when left out.",
 )
 @click.option("--server", metavar="URL", help="Ask this server; else the local store is read.")
-@click.option("--channel", default=RELEASE, show_default=True, help="release or dev/NAME.")
+@click.option("--channel", default=RELEASE, show_default=True, help="Of which channel.")
 @click.option("--store", "folder", type=click.Path(path_type=Path), help="The store's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context

@@ -76,7 +76,7 @@ class Wish:
         """The order in the words of the farm. Raises MalformedError, UsageError."""
         if self.selection is None:
             raise UsageError("nothing is selected", hint="name a wheel, a package, a worker, …")
-        said: SaidStrike = _said(
+        said: SaidStrike = in_words(
             SaidStrike,
             selection=self.selection,
             by=submitter(),
@@ -145,12 +145,12 @@ def _selection(what: str | None, conditions: Mapping[str, Any]) -> SaidSelection
     if "fields" in said:
         said["fields"] = dict(_field(text) for text in said["fields"])
     if what is not None:
-        said = {**_meant(what), **said}
-    return _said(SaidSelection, **said) if said else None
+        said = {**meant(what), **said}
+    return in_words(SaidSelection, **said) if said else None
 
 
-def _meant(what: str) -> dict[str, str]:
-    """WHAT by its look: a wheel's name or path, a digest, NAME or NAME==VERSION."""
+def meant(what: str) -> dict[str, str]:
+    """A condition that WHAT is, by its look: a wheel's name or path, a digest, or a package."""
     if what.endswith(".whl"):
         return {"file": Path(what).name}
     try:
@@ -166,7 +166,8 @@ def _field(text: str) -> tuple[str, str]:
     return path, value
 
 
-def _said(model: type[Any], **values: Any) -> Any:
+def in_words(model: type[Any], **values: Any) -> Any:
+    """The call in the words of the farm. Raises MalformedError."""
     try:
         return model(**values)
     except ValidationError as error:
@@ -210,7 +211,7 @@ def _confirm(wish: Wish, radius: Radius) -> None:
 def _undo(asked: Desk, wish: Wish) -> None:
     if wish.dry_run:
         raise UsageError("--undo has no dry run", hint="--list lists the orders")
-    call = _said(SaidUndo, by=submitter(), order=wish.order, selection=wish.selection)
+    call = in_words(SaidUndo, by=submitter(), order=wish.order, selection=wish.selection)
     lifted = asked.undo(wish.verb, call)
     if wish.as_json:
         show_json(lifted)

@@ -33,7 +33,7 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 @click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
 @click.option("-r", "files", multiple=True, type=_FILE, help="A requirements file. Repeatable.")
 @click.option("--fingerprint", required=True, metavar="F", help="Whose wheels to choose from.")
-@click.option("--channel", default=RELEASE, show_default=True, help="release or dev/NAME.")
+@click.option("--channel", default=RELEASE, show_default=True, help="Of which channel.")
 @click.option(
     "--server",
     default=_LOCAL_SERVER,

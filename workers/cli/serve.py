@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ from store.delivery import Delivery
 from store.disk import sweep
 from store.errors import UsageError
 from store.gate import Gate
+from store.offer import Puller
 from store.protocol import BoundedProtocol
 from store.publish import Store
 from store.resolve import DEFAULT_PORT
@@ -86,16 +88,44 @@ def command(
         click.echo(_url(host, listener.getsockname()[1]))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         run = partial(_run, listener=listener, root_path=root_path, access_log=not no_access_log)
-        if no_farm:
-            run(create_app(store, delivery, gate, keys_of(settings)))
-            return
-        _say_who_may(gate)
-        with pokes(celery_app(settings)) as poker:
-            farm = farm_over(store, settings, poker)
-            _run_farm(farm, delivery, gate, run)
+        with _pulling(store, settings) as puller:
+            if no_farm:
+                app = create_app(store, delivery, gate, keys_of(settings), puller)
+                run(app)
+                return
+            _say_who_may(gate)
+            with pokes(celery_app(settings)) as poker:
+                serve = _Serve(delivery=delivery, gate=gate, puller=puller)
+                _run_farm(farm_over(store, settings, poker), serve, run)
 
 
-def _run_farm(farm: Farm, delivery: Delivery, gate: Gate, run: Callable[[Starlette], None]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Serve:
+    """How files are sent, who may ask, and who brings what is upstream."""
+
+    delivery: Delivery
+    gate: Gate
+    puller: Puller | None
+
+
+@contextmanager
+def _pulling(store: Store, settings: Settings) -> Iterator[Puller | None]:
+    """Who brings the wheels of an index upstream, where the settings say so."""
+    if not settings.upstream.pull_through:
+        yield None
+        return
+    # Imported here: most servers start without what fetches and judges wheels.
+    from workers.pull import Pull  # noqa: PLC0415
+    from workers.upstream import Upstream  # noqa: PLC0415
+
+    pull = Pull(Upstream.of(store, settings, Actor(who="server (pull-through)")))
+    try:
+        yield pull
+    finally:
+        pull.close()
+
+
+def _run_farm(farm: Farm, serve: _Serve, run: Callable[[Starlette], None]) -> None:
     """Serve the store and the farm's API, and plan what is submitted."""
     # Imported here: who serves files only starts without the API.
     from workers.api.app import create_server  # noqa: PLC0415
@@ -108,7 +138,10 @@ def _run_farm(farm: Farm, delivery: Delivery, gate: Gate, run: Callable[[Starlet
     planning.start()
     try:
         desk = FarmDesk(farm, Actor(who="server"), planning.nudge)
-        app = create_server(desk, delivery, gate, _minter(farm), keys_of(farm.settings))
+        keys = keys_of(farm.settings)
+        app = create_server(
+            desk, serve.delivery, serve.gate, _minter(farm), keys, puller=serve.puller
+        )
         run(app)
     finally:
         planning.stop()

@@ -24,7 +24,7 @@ _LONGEST = 255
 @click.argument("project")
 @click.argument("status", required=False, type=click.Choice(STATUSES))
 @click.option("--reason", metavar="TEXT", help="Why; one line, shown to everyone.")
-@click.option("--channel", default=RELEASE, show_default=True, help="release or dev/NAME.")
+@click.option("--channel", default=RELEASE, show_default=True, help="Of which channel.")
 @click.option("--store", "folder", type=click.Path(path_type=Path), help="The store's folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(

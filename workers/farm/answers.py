@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from store.promote import Promoted as PromotedInStore
+from store.release import Release
 from workers.farm.jobs import JobRow
 from workers.farm.states import State
 from workers.farm.submissions import ItemRow
@@ -332,6 +334,47 @@ class Orders(_Answer):
     orders: list[Order]
 
 
+class Adoption(_Answer):
+    """What became of one version for one target. `listed` is the file of the index that was chosen,
+    `filename` its name here; `error` is why it is not here, `findings` what was seen in it."""
+
+    package: str
+    version: str
+    target: str
+    fingerprint: str
+    status: Literal["adopted", "there", "skipped", "refused"]
+    listed: str | None
+    filename: str | None
+    sha256: str | None
+    error: Trouble | None
+    findings: list[dict[str, Any]]
+
+
+class Adoptions(_Answer):
+    """What became of every version for every target; one of them at least."""
+
+    adoptions: list[Adoption]
+
+
+class PromotedRelease(_Answer):
+    """A release of the target channel."""
+
+    filename: str
+    sha256: str
+    channel: str
+    fingerprint: str
+    name: str
+    version: str
+
+
+class Promoted(_Answer):
+    """What a promotion gave, or would: the releases that it made in the target channel, and those
+    that were there already."""
+
+    made: list[PromotedRelease]
+    there: list[PromotedRelease]
+
+
 class Forecast(_Answer):
     """What would become of one package for one target.
 
@@ -351,6 +394,16 @@ class Plan(_Answer):
     """What a submission would do, item by item; nothing was changed."""
 
     items: list[Forecast]
+
+
+def promoted(done: PromotedInStore) -> Promoted:
+    """The answer that tells of a promotion."""
+    return Promoted(made=[*map(_promoted, done.made)], there=[*map(_promoted, done.there)])
+
+
+def _promoted(release: Release) -> PromotedRelease:
+    told = {name: getattr(release, name) for name in PromotedRelease.model_fields}
+    return PromotedRelease.model_validate(told)
 
 
 def end_of(outcome: Outcome) -> End:

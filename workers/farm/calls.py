@@ -19,6 +19,7 @@ from builder.sdist import sdist_name
 from store.channel import RELEASE, Channel, parse_channel
 from store.digest import JSON, Sha256
 from store.errors import MalformedError, WheelfarmError
+from store.promote import Move
 from store.provenance import Origin
 from store.selection import Selection, parse_selection
 from store.target import Target, identity_of, target_from_identity
@@ -29,6 +30,8 @@ from workers.sources import LOCAL, UNPINNED, VCS
 
 MOST_THINGS: Final = 10_000
 MOST_TARGETS: Final = 64
+MOST_ADOPTED: Final = 20
+"""Versions of one adoption: it is answered when all of them are fetched and judged."""
 LARGEST_CALL: Final = 32 << 20
 """Bytes of a submission's JSON: ten thousand lines, each with the digests of fifty files."""
 
@@ -141,6 +144,70 @@ class SaidUndo(_Said):
     selection: SaidSelection | None = None
 
 
+class SaidPromotion(_Said):
+    """What of a channel is to be in another one as well. `selection` names a package or a file;
+    `dry_run` says what would be promoted, and changes nothing.
+    """
+
+    selection: SaidSelection
+    source: Annotated[str, Field(max_length=80)]
+    target: Annotated[str, Field(max_length=80)]
+    reason: Line
+    dry_run: StrictBool = False
+
+    def move(self) -> Move:
+        """The promotion that is said. Raises MalformedError, also for more than one project."""
+        if self.selection.package is None and self.selection.file is None:
+            raise MalformedError("name a package or a file", path="selection")
+        return Move(
+            selection=self.selection.selection(),
+            source=_under("source", parse_channel, self.source),
+            target=_under("target", parse_channel, self.target),
+            reason=self.reason,
+        )
+
+
+class SaidAdoption(_Said):
+    """Exact versions whose wheels the farm is to take from its index upstream, for targets that are
+    described, and `fingerprints` that it knows."""
+
+    wanted: list[SaidRelease] = Field(max_length=MOST_ADOPTED)
+    targets: list[SaidTarget] = Field(default_factory=list, max_length=MOST_TARGETS)
+    fingerprints: list[Annotated[str, Field(max_length=200)]] = Field(
+        default_factory=list, max_length=MOST_TARGETS
+    )
+
+    def pins(self, target: Target) -> list[WantedRelease]:
+        """What is wanted, markers held against one of the targets. Raises MalformedError with the
+        path of what names nothing."""
+        return [
+            _under(f"wanted[{number}]", lambda each: _release(each, target), one)
+            for number, one in enumerate(self.wanted)
+        ]
+
+    def described(self) -> dict[str, Target]:
+        """The targets that are described, by name. Raises MalformedError."""
+        found = [
+            _under(f"targets[{number}]", _target, one) for number, one in enumerate(self.targets)
+        ]
+        _refuse_twins([each.name for each in found])
+        return {each.name: each.target for each in found}
+
+
+def say_adoption(
+    pins: Sequence[WantedRelease], targets: Mapping[str, Target], fingerprints: Sequence[str]
+) -> SaidAdoption:
+    """The words for an adoption."""
+    return SaidAdoption(
+        wanted=[_say_release(one) for one in pins],
+        targets=[
+            SaidTarget(name=name, identity=dict(_flat(identity_of(target))))
+            for name, target in targets.items()
+        ],
+        fingerprints=list(fingerprints),
+    )
+
+
 def said(kept: Mapping[str, Any]) -> SaidCall:
     """The call that was kept as JSON. Raises MalformedError."""
     try:
@@ -240,6 +307,10 @@ def _wanted(one: SaidRelease | SaidUpload, target: Target, place: Place) -> Want
         path = place(Sha256(one.sha256), one.filename)
         origin = Origin(kind=one.origin, location=one.place, pinned=False)
         return WantedFile(path=path, place=one.place, origin=origin)
+    return _release(one, target)
+
+
+def _release(one: SaidRelease, target: Target) -> WantedRelease:
     try:
         return WantedRelease(
             name=canonicalize_name(one.name, validate=True),
@@ -276,6 +347,10 @@ def _say_wanted(
             place=origin.location[-500:],
             origin="vcs" if origin.kind == "vcs" else "local",
         )
+    return _say_release(one)
+
+
+def _say_release(one: WantedRelease) -> SaidRelease:
     return SaidRelease(
         name=one.name,
         version=one.version,

@@ -19,14 +19,18 @@ from typing import Final, Literal, Protocol
 from store.access import EVERY_CHANNEL, Actor, ChannelPattern
 from store.audit import Deed, audited
 from store.digest import JSON, Sha256
-from store.fingerprint import Fingerprint
+from store.errors import MalformedError, NotFoundError
+from store.fingerprint import Fingerprint, parse_fingerprint
 from store.invalidate import Verb
+from store.promote import promote
 from store.provenance import BuildKey
 from store.target import Target
 from workers.errors import TransitionError, UnknownJobError
 from workers.farm import answers, invalidation, listing
 from workers.farm.calls import (
+    SaidAdoption,
     SaidCall,
+    SaidPromotion,
     SaidStrike,
     SaidUndo,
     channels_of,
@@ -128,6 +132,12 @@ class Desk(Protocol):
 
     def orders(self) -> answers.Orders:
         """The newest yanks and disownings."""
+
+    def promote(self, call: SaidPromotion) -> answers.Promoted:
+        """Have releases of one channel in another one, or say which they would be."""
+
+    def adopt(self, call: SaidAdoption) -> answers.Adoptions:
+        """Have wheels of the farm's index upstream taken in."""
 
 
 def is_submission(word: str) -> bool:
@@ -364,6 +374,44 @@ class FarmDesk:
     def orders(self) -> answers.Orders:
         """The newest yanks and disownings."""
         return invalidation.orders(self.farm.store)
+
+    def promote(self, call: SaidPromotion) -> answers.Promoted:
+        """Have releases of one channel in another one. Raises what `store.promote.promote` does,
+        and IndexUnreachableError."""
+        # Imported here: most questions ask no index.
+        from builder.index import has_project  # noqa: PLC0415
+
+        index_url = self.farm.settings.index_url
+        done = promote(
+            self.farm.store,
+            call.move(),
+            actor=self._actor,
+            index_has=lambda name: has_project(name, index_url),
+            dry_run=call.dry_run,
+        )
+        return answers.promoted(done)
+
+    def adopt(self, call: SaidAdoption) -> answers.Adoptions:
+        """Take wheels of the index upstream in. Raises MalformedError, NotFoundError; StoreError.
+
+        What is wrong with one is its outcome. Each that comes in is a row of the audit log.
+        """
+        # Imported here: most questions judge no wheel.
+        from workers.adopt import adopt  # noqa: PLC0415
+        from workers.upstream import Upstream  # noqa: PLC0415
+
+        known = self.farm.store.catalogue.targets() if call.fingerprints else {}
+        targets = call.described()
+        for name in map(parse_fingerprint, call.fingerprints):
+            if name not in known:
+                raise NotFoundError(f"the store knows no target {name}", hint="describe it")
+            targets[name] = known[name]
+        if not targets:
+            raise MalformedError("for which target?", path="targets", hint="describe or name one")
+        pins = call.pins(next(iter(targets.values())))
+        upstream = Upstream.of(self.farm.store, self.farm.settings, self._actor)
+        found = [each.to_json() for each in adopt(upstream, pins, targets)]
+        return answers.Adoptions.model_validate({"adoptions": found})
 
     def _set_state(self, worker_id: str, order: Literal["drain", "readmit"]) -> answers.Workers:
         known = [row for row in self.farm.registry.all() if row.id == worker_id]

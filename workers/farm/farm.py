@@ -52,6 +52,7 @@ def store_of(settings: Settings, *, create: bool = True, verifier: Verifier | No
         create=create,
         verifier=verifier,
         quota=settings.quota,
+        inheritance=settings.inheritance,
     )
 
 

@@ -16,7 +16,7 @@ from store.errors import UsageError
 from store.invalidate import Verb
 from workers.errors import FarmRefusedError, ServerError
 from workers.farm import answers
-from workers.farm.calls import SaidCall, SaidStrike, SaidUndo
+from workers.farm.calls import SaidAdoption, SaidCall, SaidPromotion, SaidStrike, SaidUndo
 from workers.farm.event_stream import ServerEvent, followed, read_events
 from workers.farm.listing import Filter
 from workers.farm.patience import FOR_A_SERVER, Patience
@@ -154,6 +154,16 @@ class RemoteDesk:
     def orders(self) -> answers.Orders:
         """The newest yanks and disownings."""
         return self._ask("GET", "invalidations", answers.Orders)
+
+    def promote(self, call: SaidPromotion) -> answers.Promoted:
+        """Have releases of one channel in another one, or say which they would be."""
+        return self._ask("POST", "promote", answers.Promoted, data=_json(call))
+
+    def adopt(self, call: SaidAdoption) -> answers.Adoptions:
+        """Have wheels of the farm's index upstream taken in."""
+        return self._ask(
+            "POST", "adopt", answers.Adoptions, data=_json(call), seconds=_PLAN_SECONDS
+        )
 
     def _whole_log(self, job_id: int) -> Iterator[str]:
         with self._send("GET", f"jobs/{job_id}/log", stream=True) as answer:

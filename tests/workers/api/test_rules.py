@@ -48,6 +48,14 @@ CALL = {
     "channel": str(MINE),
 }
 PROBE = (Path(__file__).parents[2] / "golden" / "probe-macos.json").read_text()
+ADOPTION = {"wanted": [], "targets": [], "fingerprints": [NAME]}
+PROMOTION = {
+    "selection": {"package": "wheaty"},
+    "source": MINE,
+    "target": "dev/mixed",
+    "reason": "tested",
+    "dry_run": True,
+}
 GATED = {route: rule for route, rule in RULES.items() if rule.place != "public"}
 
 
@@ -93,6 +101,10 @@ class Server:
             options["content"] = PROBE
         elif "submissions" in path or "plan" in path:
             options["json"] = CALL
+        elif path == "/api/adopt":
+            options["json"] = ADOPTION
+        elif path == "/api/promote":
+            options["json"] = PROMOTION
         elif path == "/api/jobs/retry":
             options["params"] = {"label": "wheaty"}
         return send(app or self.app(), method, path, **options)
@@ -153,7 +165,13 @@ def enough(rule: Rule, route: str) -> str:
     """A pattern of channels in which the right of `rule` is enough."""
     if rule.place == "everywhere":
         return "*"
-    return {"POST /resolve": RELEASE, "POST /legacy/": "dev/uploads"}.get(route, MINE)
+    others = {
+        "POST /resolve": RELEASE,
+        "POST /legacy/": "dev/uploads",
+        "POST /api/promote": "dev/mi*",
+        "POST /api/adopt": "upstream",
+    }
+    return others.get(route, MINE)
 
 
 def lesser(right: Right) -> list[Right]:
@@ -388,3 +406,10 @@ def test_orders_are_in_the_log_with_the_token_that_gave_them(fresh: Server) -> N
     assert rows[0].detail == {
         "submitter": "somebody", "channels": ["dev/mine"], "things": 1, "targets": 1,
     }  # fmt: skip
+
+
+def test_a_promotion_takes_the_right_to_read_the_source_too(server: Server) -> None:
+    only_target = server.token("publish", channel="dev/mixed")
+    answer = server.ask("POST /api/promote", token=only_target)
+    assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed")
+    assert "read in the channel dev/mine" in answer.json()["message"]
