@@ -118,7 +118,8 @@ def _bring(upstream: Upstream, one: WantedRelease, choice: _Choice) -> Iterator[
     error: WheelfarmError | None = None
     made: dict[Fingerprint, Release] = {}
     try:
-        releases = upstream.bring(wheel, missing) if missing else []
+        pinned = bool(one.hashes)
+        releases = upstream.bring(wheel, missing, pinned=pinned) if missing else []
         made = {each.fingerprint: each for each in releases}
     except STOPS:
         raise

@@ -108,9 +108,12 @@ class Upstream:
         """Why the cool-down keeps a file out for now; None when it may come in."""
         return self.admission.too_young(listed.uploaded_at, catalogue.now())
 
-    def bring(self, listed: ListedWheel, targets: Targets) -> list[Release]:
+    def bring(
+        self, listed: ListedWheel, targets: Targets, *, pinned: bool = False
+    ) -> list[Release]:
         """Have the wheel for each of `targets` that it serves; give the releases.
 
+        `pinned`: a person gave its hash beforehand, and not the index alone.
         What is there by its hash is not fetched again. Raises AdoptionRefusedError, which is
         remembered; NotFromUpstreamError for one that is too young; DigestError,
         IndexUnreachableError, NameTakenError, DisownedError, QuotaError, PolicyError, StoreError.
@@ -124,7 +127,7 @@ class Upstream:
             except AdoptionRefusedError as error:
                 self._remember(listed, error)
                 raise
-            releases = self._publish(wheel, _source(listed), targets, folder)
+            releases = self._publish(wheel, _source(listed, pinned=pinned), targets, folder)
         if listed.yanked is not None:
             self.store.catalogue.yank(UPSTREAM, wheel.filename, listed.yanked)
         return releases
@@ -226,8 +229,8 @@ def _serves_nobody(wheel: VerifiedWheel) -> ServesNobodyError:
     )
 
 
-def _source(listed: ListedWheel) -> Source:
-    origin = Origin(kind=ADOPTED, location=listed.place, pinned=True)
+def _source(listed: ListedWheel, *, pinned: bool) -> Source:
+    origin = Origin(kind=ADOPTED, location=listed.place, pinned=pinned)
     return Source(
         name=listed.name,
         version=str(listed.version),

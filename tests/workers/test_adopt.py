@@ -59,7 +59,7 @@ def test_a_true_wheel_keeps_its_name_its_bytes_and_its_hash(shop: Shop) -> None:
         "version": "1.0",
         "filename": wheel.name,
         "sha256": sha256_of_file(wheel),
-        "origin": {"kind": "index-wheel", "location": shop.index.url, "pinned": True},
+        "origin": {"kind": "index-wheel", "location": shop.index.url, "pinned": False},
     }
     (row,) = audit_rows(shop.store.database, AuditFilter(action="adopt"), 10)
     assert (row.who, row.object) == ("ada", wheel.name)
@@ -181,6 +181,12 @@ def test_hashes_of_the_file_count_beside_those_of_the_index(shop: Shop, tmp_path
     assert (answer[0], answer[1]["adoptions"][0]["error"]["code"]) == (1, "no-wheel")
     file.write_text(f"wheaty==1.0 --hash=sha256:{sha256_of_file(wheel)}\n")
     assert _cli(shop, "-r", str(file))[0] == 0
+    origins = {
+        source["origin"]["pinned"]
+        for release in shop.listed()
+        if isinstance(source := shop.store.catalogue.provenance(release)["source"], dict)
+    }
+    assert origins == {True}, "here a person gave the hash beforehand"
 
 
 def test_a_lock_names_wheels(shop: Shop, tmp_path: Path) -> None:
