@@ -99,14 +99,19 @@ class Delivery:
         return _through(asked, piece, size)
 
     def ready(self, asked: Asked, sent: Callable[[], None] | None) -> Answer | None:
-        """The whole blob as an answer that may be kept, when it is small and goes out from here."""
-        if self.redirects or self.accel_prefix is not None or not asked.blobs.local:
+        """An answer that may be kept: the whole blob when it is small, or who sends it."""
+        if self.redirects or not asked.blobs.local:
             return None
         size = asked.blobs.size(asked.digest)
-        if size > _SMALL:
+        body, lines = b"", {"content-type": asked.media}
+        if self.accel_prefix is not None:
+            lines["x-accel-redirect"] = f"{self.accel_prefix}/{place_of(asked.digest)}"
+        elif size > _SMALL:
             return None
-        body = b"".join(asked.blobs.part(asked.digest, 0, size - 1))
-        lines = {"content-type": asked.media, "content-length": f"{size}", "accept-ranges": "bytes"}
+        else:
+            body = b"".join(asked.blobs.part(asked.digest, 0, size - 1))
+            lines["accept-ranges"] = "bytes"
+        lines["content-length"] = f"{len(body)}"
         headers = tuple((k.encode(), v.encode()) for k, v in asked.whole(**lines).items())
         return Answer(etag=asked.etag, headers=headers, body=body, sent=sent)
 
