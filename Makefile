@@ -17,8 +17,9 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
 # How many damaged files of each format `make fuzz` tries.
 N ?= 100000
-# How many kills `make chaos-long` does.
+# How many kills `make chaos-long` does, and over how many jobs they are spread.
 KILLS ?= 1000
+JOBS ?= 1200
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +55,7 @@ chaos: $(STAMP) $(SERVICES) ## kill, pause and restart the parts of a farm for s
 	    tests/store/test_migrations.py
 
 chaos-long: $(STAMP) $(SERVICES) ## the same for KILLS=1000 kills, recorded in docs/chaos.md
-	"$(BIN)/python" -m tests.chaos.run --kills $(KILLS) --record docs/chaos.md
+	"$(BIN)/python" -m tests.chaos.run --jobs $(JOBS) --kills $(KILLS) --record docs/chaos.md
 
 fuzz: $(STAMP) ## judge N damaged files of each format (N=100000); WITH=atheris for libFuzzer
 ifeq ($(WITH),atheris)

@@ -123,10 +123,15 @@ class Crew:
         return ["workers.cli", "worker", *options]
 
     def _judge(self, member: Member) -> None:
-        """Nobody ends but by what was done to it, or for want of a farm as it starts."""
+        """Nobody ends but by what was done to it, or for want of a farm as it starts: that may have
+        been a moment before anything was done to it."""
         status = member.process.returncode
-        allowed = {"killed": {-signal.SIGKILL}, "terminated": {0, -signal.SIGTERM, _NO_FARM}}
-        if status not in allowed.get(member.ending, {_NO_FARM}):
+        allowed: dict[str, set[int]] = {
+            "": set(),
+            "killed": {-signal.SIGKILL},
+            "terminated": {0, -signal.SIGTERM},
+        }
+        if status not in allowed[member.ending] | {_NO_FARM}:
             self.faults.append(f"{member.log.name} ended with {status}, {member.ending or 'alone'}")
 
 

@@ -221,9 +221,10 @@ def _handed_on(events: Any, deaths: Mapping[int, float]) -> Iterator[float]:
     had: dict[int, tuple[str, datetime]] = {}
     for event in events:
         if event.kind == "claim":
-            owner, _ = had.get(event.job_id, (None, None))
-            died = deaths.get(int(owner.split("-")[-2])) if owner else None
-            if died is not None and owner != event.worker and event.at.timestamp() > died:
+            owner, since = had.get(event.job_id, (None, event.at))
+            died = deaths.get(int(owner.split("-")[-2]), 0.0) if owner else 0.0
+            # A long run uses the number of a process again: not every death is the owner's.
+            if owner != event.worker and since.timestamp() < died < event.at.timestamp():
                 yield event.at.timestamp() - died
             had[event.job_id] = (event.worker, event.at)
         elif event.kind in {"retry", "hand-back", "cancel", "succeed"}:
