@@ -257,6 +257,7 @@ def test_blobs_that_are_swept_between_the_rows_and_their_turn_are_in_neither(
     assert list(check(new)) == []
 
 
+@pytest.mark.slow
 def test_backups_beside_publications_and_collections_are_sound(
     store: Store, make: Make, tmp_path: Path, database_url: str | None
 ) -> None:
@@ -696,6 +697,7 @@ def test_the_backup_before_is_whole_until_the_next_one_is(
     assert not first.state.exists()
 
 
+@pytest.mark.slow
 def test_a_restoring_that_is_killed_leaves_an_empty_store_and_goes_on(
     many: Store, new_database: str, tmp_path: Path
 ) -> None:
@@ -710,6 +712,7 @@ def test_a_restoring_that_is_killed_leaves_an_empty_store_and_goes_on(
         assert faults(new) == []
 
 
+@pytest.mark.slow
 def test_rows_go_through_memory_some_at_a_time(store: Store, make: Make, tmp_path: Path) -> None:
     text = base64.b64encode(bytes(15_000)).decode()
     detail = {"detail": {"text": text}}

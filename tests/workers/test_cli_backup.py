@@ -84,6 +84,7 @@ def test_what_it_did_is_told_in_json_and_in_the_log(old: Path, tmp_path: Path) -
     assert row.who
 
 
+@pytest.mark.slow
 def test_faults_and_refusals_have_their_exit_status(old: Path, tmp_path: Path) -> None:
     folder = tmp_path / "backup"
     with closing(Store.open(old)) as store:

@@ -168,6 +168,7 @@ def test_an_installer_without_a_good_token_gets_nothing(
     assert text is None or text not in (place.folder / "server.log").read_text()
 
 
+@pytest.mark.slow
 def test_the_commands_send_a_token_from_wherever_it_is_set(place: Place, tmp_path: Path) -> None:
     token = create(place, "--scope", "read", "--channel", "*")
     file = tmp_path / "mine.toml"

@@ -85,6 +85,7 @@ def test_a_poke_alone_starts_a_job(yard: Yard, pack: Pack, redis_url: str) -> No
             assert row.state == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_visibility_timeout_shorter_than_a_build_does_no_harm(
     yard: Yard, pack: Pack, redis_url: str
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_redis_that_forgets_loses_no_job(
         own.close()
 
 
+@pytest.mark.slow
 def test_without_its_broker_a_worker_looks_by_itself_and_says_so_once(
     yard: Yard, pack: Pack, own_redis: Redis
 ) -> None:

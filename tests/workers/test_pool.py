@@ -77,6 +77,7 @@ def _children_of(pid: int) -> list[int]:
     return []
 
 
+@pytest.mark.slow
 def test_one_that_is_stopped_ends_without_an_answer() -> None:
     process = JobProcess(sleep, 1)
     process.stop()

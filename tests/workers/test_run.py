@@ -101,6 +101,7 @@ def test_a_wheel_is_built_once_and_is_a_hit_from_then_on(farm: Farm, pack: Pack)
     assert farm.left_over() == []
 
 
+@pytest.mark.slow
 def test_a_build_goes_to_the_catalogue_that_is_set(
     farm: Farm, pack: Pack, new_database: str
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_recipe_is_part_of_the_key_and_the_newest_build_is_the_one_offered(
     assert farm.listed() == {plain["filename"]: None, pure["filename"]: reason}
 
 
+@pytest.mark.slow
 def test_a_poor_wheel_is_withdrawn_when_a_sibling_shows_what_it_lacks(
     farm: Farm, pack: Pack, interpreters: list[Path]
 ) -> None:
@@ -203,6 +205,7 @@ def another(interpreters: list[Path]) -> Path:
     return found[-1]
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_on_one_store_end_well(farm: Farm, pack: Pack) -> None:
     runs = [farm.start(pack("two-minded"), pack("pure"), "--json") for _ in range(2)]
     answers = [json.loads(run.communicate(timeout=300)[0])["outcomes"] for run in runs]
@@ -257,6 +260,7 @@ def test_a_marker_leaves_a_package_out_and_says_so(farm: Farm, pack: Pack) -> No
     assert outcomes[1]["message"] == 'its marker: sys_platform == "win32"'
 
 
+@pytest.mark.slow
 def test_a_channel_of_ones_own_may_be_named_and_release_is_refused_for_a_file(
     farm: Farm, pack: Pack
 ) -> None:

@@ -277,6 +277,7 @@ def test_the_running_interpreter_and_its_extension_modules() -> None:
         compare(str(path), path.read_bytes())
 
 
+@pytest.mark.slow
 def test_the_extension_modules_of_site_packages() -> None:
     paths = list(binaries_in(Path(sysconfig.get_path("platlib"))))
     assert paths

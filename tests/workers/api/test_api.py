@@ -182,6 +182,7 @@ def test_five_thousand_lines_are_taken_and_said_to_be_unobtainable(
     assert (len(page["items"]), page["items"][-1]["end"]["status"]) == (1_000, "skipped")
 
 
+@pytest.mark.slow
 def test_why_names_the_missing_capability_and_the_place_in_line(place: Place, pack: Pack) -> None:
     mac = ("-t", "macos-11.0-arm64:cp311")
     clients = [
@@ -215,6 +216,7 @@ def test_the_metrics_are_what_the_queues_say(place: Place, pack: Pack) -> None:
     client.communicate()
 
 
+@pytest.mark.slow
 def test_workers_are_drained_and_readmitted(place: Place) -> None:
     with place.worker() as (farm, station):
         farm.registry.set_state(station.id, "set-aside", "failed 3 jobs that others built")

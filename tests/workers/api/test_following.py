@@ -64,9 +64,12 @@ def test_submit_follow_and_install(place: Place, pack: Pack, tmp_path: Path) -> 
 def test_a_server_that_is_killed_and_comes_back_is_waited_for(place: Place, pack: Pack) -> None:
     client = place.start("build", pack("pure"), "--json")
     assert client.stderr is not None
-    submission_in(client.stderr.readline())
+    submission = submission_in(client.stderr.readline())
     port = int(place.url.rstrip("/").rpartition(":")[2])
     wait_for(lambda: "/events" in (place.folder / "server.log").read_text())
+    # One that is killed over its plan holds the submission for the time of a lease.
+    address = f"{place.url}api/submissions/{submission}"
+    wait_for(lambda: requests.get(address, timeout=30).json()["state"] == "open")
     place.stop_server(kill=True)
     assert "trying again" in client.stderr.readline()
     place.serve(port)
@@ -176,6 +179,7 @@ def _last(stream: requests.Response) -> dict[str, Any]:
     return end
 
 
+@pytest.mark.slow
 def test_a_retried_job_is_built_again(place: Place, pack: Pack) -> None:
     with place.worker():
         assert place.say("build", pack("raises"))[0] == 1
@@ -205,6 +209,7 @@ def test_without_a_farm_the_commands_ask_the_local_store(place: Place, pack: Pac
     assert (code, [each["fate"] for each in answer["items"]]) == (0, ["build", "build"])
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_is_there_what_is_built_and_what_nobody_can(
     place: Place, pack: Pack
 ) -> None:
