@@ -34,9 +34,9 @@ class Readied:
 def prepare(request: BuildRequest, scratch: Path, log: Path) -> Readied:
     """Unpack, resolve, install. Raises StepFailed, and what `builder.sdist.unpack` raises."""
     facts = python_facts(request.toolchain.python)
-    tree = unpack(request.sdist, _new(scratch / "source"))
+    tree = unpack(request.sdist, new_folder(scratch / "source"))
     _refuse_other_pythons(tree, facts)
-    uv = Uv(scratch=_new(scratch / "uv"), log=log, index_url=request.index_url)
+    uv = Uv(scratch=new_folder(scratch / "uv"), log=log, index_url=request.index_url)
     isolated = isolated_environment(request.toolchain.python, scratch / "env", uv)
     backend = _backend(request, tree, isolated, scratch, log)
     pins = _install(request, tree, backend, facts)
@@ -135,6 +135,7 @@ def _backend(
     )
 
 
-def _new(folder: Path) -> Path:
+def new_folder(folder: Path) -> Path:
+    """Make `folder`, which must not be there yet, and give it."""
     folder.mkdir()
     return folder

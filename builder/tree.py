@@ -23,6 +23,7 @@ from builder.environment import hook_environment
 from builder.errors import SdistError, TreeError
 from builder.failure import StepFailed
 from builder.isolation import Uv, isolated_environment
+from builder.prepare import new_folder
 from builder.requirements import resolve
 from builder.sdist import read_build_system
 from builder.toolchain.python_facts import PythonFacts, python_facts
@@ -55,8 +56,8 @@ def sdist_of(
             built = _run_backend(tree, scratch, log, moment, index_url)
         except (StepFailed, SdistError) as failed:
             raise _told(failed) from failed
-        unpacked = unpack_archive(built, _new(scratch / "unpacked"))
-        return _pack(unpacked.tree, _new(workspace / "sdist") / built.name, moment)
+        unpacked = unpack_archive(built, new_folder(scratch / "unpacked"))
+        return _pack(unpacked.tree, new_folder(workspace / "sdist") / built.name, moment)
 
 
 def copy_tree(tree: Path, copy: Path) -> Path:
@@ -77,7 +78,7 @@ def copy_tree(tree: Path, copy: Path) -> Path:
 def _run_backend(tree: Path, scratch: Path, log: Path, moment: int, index_url: str | None) -> Path:
     python, build_system = Path(sys.executable), read_build_system(tree)
     facts = python_facts(python)
-    uv = Uv(scratch=_new(scratch / "uv"), log=log, index_url=index_url)
+    uv = Uv(scratch=new_folder(scratch / "uv"), log=log, index_url=index_url)
     isolated = isolated_environment(python, scratch / "env", uv)
     env = hook_environment(
         scratch=scratch,
@@ -158,8 +159,3 @@ def _bound(tree: Path) -> None:
                 f"{tree} holds more than {_MOST_FILES} files or {_MOST_BYTES >> 30} GiB",
                 hint="make its sdist with `python -m build --sdist`, and give that",
             )
-
-
-def _new(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
