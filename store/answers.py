@@ -1,8 +1,8 @@
 """Answers that are ready: pages, packed, and small files, as they were sent the last time.
 
-A page is the same as long as nobody changed the catalogue, and whether somebody did is asked for
-each request anew (`Database.generation`): every process and every machine that writes is seen by
-the next request. So an answer is never old, and never has to be thrown away by who changes
+A page is the same as long as nobody changed what it is made of, and whether somebody did is asked
+for each request anew (`Database.generation`): every process and every machine that writes is seen
+by the next request. So an answer is never old, and never has to be thrown away by who changes
 something. What an answer depends on beside the catalogue is in its question (path, query,
 `Accept`, `Accept-Encoding`), or keeps it from being kept: a token, a client of another
 fingerprint. The settings of a server do not change while it runs, but a rule of theirs may look

@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from store import postgresql
 from store.errors import NotAStoreError, StoreError, StoreUnreachableError
-from store.schema import HEAD
+from store.schema import HEAD, generation
 
 _BUSY_MILLISECONDS: Final = 30_000
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -52,6 +52,7 @@ class Database:
         self._reader: Engine
         self._worker: Engine
         self._watch: sqlite3.Connection | None = None
+        self._seen: tuple[int, str] | None = None
         if isinstance(place, str):
             self._engine = postgresql.make_engine(place)
             self.name = postgresql.name_of(self._engine)
@@ -101,33 +102,42 @@ class Database:
         with self.writing() as connection:
             bring_up_to_date(connection)
 
-    def generation(self) -> str | int:
-        """A value that is another one as soon as anybody has changed anything in the catalogue.
+    def generation(self) -> str:
+        """A value that is another one as soon as anybody has changed what pages are made of
+        (`store.schema.SHOWN`), by whatever program: triggers change it.
 
-        Two equal ones mean that the same rows were seen. In SQLite it asks nobody but a piece of
-        shared memory, for some microseconds, by a connection of its own that never writes; in
-        PostgreSQL it is the snapshot that a query would have now, which also a write to
-        another database of the server changes. One thread at a time. Raises StoreError.
+        Two equal ones mean that the same rows were seen. SQLite is asked by a connection of its
+        own that never writes, for some microseconds, and for the value only when anything at all
+        was written since. One thread at a time. Raises StoreError.
         """
         if not self.in_postgresql:
-            return self._data_version()
+            return self._generation_in_file()
         with self._translated(), self._engine.connect() as connection:
-            return str(connection.execute(select(func.txid_current_snapshot())).scalar_one())
+            return connection.execute(select(generation.c.value)).scalar_one()
 
-    def _data_version(self) -> int:
+    def _generation_in_file(self) -> str:
         try:  # no context manager: this is asked for each page that goes out
             if self._watch is None:
                 self._watch = sqlite3.connect(self.name, timeout=0, check_same_thread=False)
-            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+            written = self._watch.execute("PRAGMA data_version").fetchone()[0]
+            if self._seen is None or self._seen[0] != written:
+                value = self._watch.execute("SELECT value FROM generation").fetchone()[0]
+                self._seen = (written, value)
         except sqlite3.Error as error:
             raise self._trouble(error) from error
+        return self._seen[1]
+
+    def check(self) -> None:
+        """Raise StoreError unless the catalogue answers."""
+        with self.reading() as connection:
+            connection.execute(select(generation.c.value)).one()
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
         if self._watch is not None:
             self._watch.close()
-            self._watch = None
+            self._watch = self._seen = None
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -47,6 +47,7 @@ from store.selection import in_parts
 
 LEFT_OUT: Final[Mapping[str, str]] = {
     "identity": "which folder, database and bucket are one store; a restored store is another",
+    "generation": "whether pages that a server keeps are still right; the new rows change it",
     "farm_workers": "who works at this moment; a worker says so again when it starts",
     "farm_toolchains": "what those workers have",
     "log_pieces": "what builds that run at this moment have printed; they are run again",

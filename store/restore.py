@@ -22,12 +22,14 @@ from store.dump import load_table
 from store.errors import DamagedBackupError, NotABackupError, NotEmptyError
 from store.keyring import KeyRing
 from store.publish import Store
-from store.schema import HEAD, identity, metadata
+from store.schema import HEAD, generation, identity, metadata
 from store.selection import in_parts
 from store.shelf import Blob
 
 _AT_ONCE: Final = 8
 _PART: Final = 128
+_OWN: Final = frozenset({identity, generation})
+"""Tables with a row in an empty store."""
 
 
 def check_form(backup: Backup) -> None:
@@ -60,7 +62,7 @@ def restore(backup: Backup, store: Store, keys: KeyRing | None, actor: Actor) ->
 
 def _refuse_rows(connection: Connection, store: Store) -> None:
     for table in metadata.sorted_tables:
-        if table is not identity and connection.execute(select(table).limit(1)).first():
+        if table not in _OWN and connection.execute(select(table).limit(1)).first():
             raise NotEmptyError(
                 f"the store in {store.root} is not empty: it has {table.name}",
                 hint="restore into a new one: an empty folder, database and bucket",

@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from store.digest import JSON, canonical_json
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The newest revision in `store/migrations/versions`: what this code reads and writes."""
 
 
@@ -453,6 +453,23 @@ identity: Final = Table(
     Column("store_id", String(32), nullable=False),
     CheckConstraint("row = 1", name="row"),
 )
+
+# One row, whose value is another one after each change of the tables that pages are made of:
+# triggers see to it (revision 0009). See `Database.generation`.
+generation: Final = Table(
+    "generation",
+    metadata,
+    Column("row", Integer, primary_key=True, autoincrement=False),
+    Column("value", String(36), nullable=False),
+    CheckConstraint("row = 1", name="row"),
+)
+
+SHOWN: Final = frozenset(
+    {files, invalidations, local_names, project_statuses, releases, targets, widenings}
+)
+"""The tables that pages and the finding of files read: what changes the generation. (Of a blob they
+read the size, which is that of its digest.) One more needs triggers, in a migration, and so does
+one that a migration makes anew."""
 
 # Who may do what. Of a token's text only the digest is here; `store/token.py` says why it does.
 tokens: Final = Table(

@@ -175,7 +175,7 @@ def _home(request: Request) -> Response:
 
 
 def _health(request: Request) -> Response:
-    _store(request).catalogue.indexes()
+    _store(request).database.check()
     return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
 
 

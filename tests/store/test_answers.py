@@ -21,9 +21,12 @@ import httpx
 import pytest
 import uvicorn
 import zstandard
+from sqlalchemy import event
 
 from store import protocol
+from store.access import Actor
 from store.answers import Answer, Answers, Asking, Question, pack
+from store.audit import Deed, audited
 from store.channel import RELEASE
 from store.fingerprint import fingerprint_of
 from store.front import Ready
@@ -31,7 +34,7 @@ from store.invalidate import Invalidation
 from store.pages import JSON_V1
 from store.protocol import BoundedProtocol
 from store.publish import Store
-from store.schema import servings
+from store.schema import SHOWN, metadata, servings
 from store.selection import Selection
 from store.server import create_app
 from tests.store.client import Client
@@ -155,6 +158,35 @@ def test_every_write_is_seen_by_the_next_request(
         assert "broken" in raw(client, PAGE).text
         filled.catalogue.yank(RELEASE, release.filename, "by our own process")
         assert "by our own process" in raw(client, PAGE).text
+
+
+def test_what_is_kept_is_made_of_tables_whose_changes_are_seen(
+    client: Client, filled: Store
+) -> None:
+    wheel = filled.catalogue.listing(RELEASE, fingerprint_of(LINUX))[0]
+    read: set[str] = set()
+
+    def note(_c: object, _cursor: object, statement: str, *_more: object) -> None:
+        read.update(re.findall(r"(?:FROM|JOIN) (\w+)", statement))
+
+    event.listen(filled.database._engine, "before_cursor_execute", note)
+    paths = (PAGE, f"{INDEX}/simple/", f"{INDEX}/links/", "/", f"{INDEX}/files/{wheel.filename}")
+    for number, path in enumerate(paths, 1):
+        assert raw(client, path).status_code == 200
+        assert len(held(client)) == number
+    known = {table.name for table in SHOWN} | {"generation"}
+    assert {"releases", "files"} <= read
+    # Of a blob only the size, which is that of its digest.
+    assert read & metadata.tables.keys() <= known | {"blobs"}
+
+
+def test_a_worker_s_sign_of_life_leaves_answers_ready(client: Client, filled: Store) -> None:
+    raw(client, PAGE)
+    (kept,) = held(client).values()
+    with audited(filled.database, Deed(actor=Actor(who="ada"), action="look", object="store")):
+        pass
+    raw(client, PAGE)
+    assert list(held(client).values()) == [kept]
 
 
 def test_a_file_that_was_disowned_goes_out_no_more(client: Client, filled: Store) -> None:

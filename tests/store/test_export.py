@@ -15,7 +15,10 @@ from store.digest import sha256_of_file
 from store.errors import PolicyError, StoreError, UnknownIndexError
 from store.export import export
 from store.fingerprint import fingerprint_of
+from store.keyring import FOLDER as KEYS
+from store.keyring import KeyRing
 from store.publish import Store
+from tests.store.client import Client
 from tests.store.wheelshop import LINUX, OTHER_LINUX, make_wheel, publish
 
 HERE = fingerprint_of(LINUX)
@@ -39,7 +42,7 @@ def test_the_folder_has_wheels_metadata_and_pages(store: Store, tmp_path: Path) 
     folder = tmp_path / "deep" / "out"
     done = export(store, RELEASE, HERE, folder)
     assert set(done.releases) == {one, two}
-    files = {name for each in (one, two) for name in (each.filename, f"{each.filename}.metadata")}
+    files = {each.filename + more for each in (one, two) for more in ("", ".metadata", ".cdx.json")}
     pages = {"index.html", "simple/index.html", "simple/corny/index.html"}
     assert _names(folder) == {
         *files, *pages, "simple/wheaty/index.html", "wheelfarm-export.json"
@@ -48,6 +51,22 @@ def test_the_folder_has_wheels_metadata_and_pages(store: Store, tmp_path: Path) 
     assert _check_links(folder / "simple/wheaty/index.html") == 1
     assert sha256_of_file(folder / f"{one.filename}.metadata") == one.metadata_sha256
     assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_statements_and_bills_are_those_that_a_server_gives(store: Store, tmp_path: Path) -> None:
+    wheel = publish(store, make_wheel(tmp_path)).filename
+    keys = KeyRing(folder=store.root / KEYS)
+    keys.create("1" * 32)
+    folder = tmp_path / "out"
+    export(store, RELEASE, HERE, folder, keys)
+    client = Client(store)
+    for name in (f"{wheel}.cdx.json", f"{wheel}.intoto.jsonl"):
+        answer = client.get(f"/release/{HERE}/files/{name}")
+        assert (answer.status_code, answer.text) == (200, (folder / name).read_text())
+    assert client.get("/keys.json").text == (folder / "keys.json").read_text()
+    export(store, RELEASE, HERE, folder)
+    left = {name for name in _names(folder) if name.endswith((".intoto.jsonl", "keys.json"))}
+    assert left == set()
 
 
 def test_wheels_are_hard_links_where_the_file_system_has_them(store: Store, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,23 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Executable, Table
 
 from store.database import Database, alembic_config, upgrade
 from store.errors import NotAStoreError, StoreError, StoreUnreachableError
 from store.publish import Store
-from store.schema import HEAD, local_names, metadata, release_requirements, releases, widenings
+from store.schema import (
+    HEAD,
+    SHOWN,
+    generation,
+    identity,
+    local_names,
+    metadata,
+    release_requirements,
+    releases,
+    widenings,
+)
+from tests.store.test_backup import one_row
 
 SCRIPTS = ScriptDirectory.from_config(alembic_config())
 REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
@@ -141,6 +153,26 @@ def test_the_names_that_are_local_already_are_known_from_then_on(empty: Database
     with empty.reading() as connection:
         found = connection.execute(sqlalchemy.select(local_names.c.name)).scalars().all()
     assert sorted(found) == ["oat-meal", "rye-bread", "wheaty-bits"]
+
+
+def test_each_change_of_what_is_shown_and_no_other_makes_a_new_generation(empty: Database) -> None:
+    empty.migrate()
+    seen = {empty.generation()}
+
+    def change(table: Table, statement: Callable[[Connection], Executable]) -> None:
+        with empty.writing() as connection:
+            connection.execute(statement(connection))
+        found = empty.generation()
+        assert (found not in seen) == (table in SHOWN), table.name
+        seen.add(found)
+
+    tables = [each for each in metadata.sorted_tables if each not in {generation, identity}]
+    for table in tables:
+        change(table, lambda c, t=table: t.insert().values(one_row(c, t)))
+        key = table.primary_key.columns[0]
+        change(table, lambda _, t=table, k=key: sqlalchemy.update(t).values({k: k}))
+    for table in reversed(tables):
+        change(table, lambda _, t=table: sqlalchemy.delete(t))
 
 
 def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:

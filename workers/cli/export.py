@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from store.channel import RELEASE, parse_channel
+from store.errors import NoSigningKeyError
 from store.export import export
 from store.fingerprint import parse_fingerprint
-from workers.cli.options import open_store
+from store.keyring import KeyRing
+from workers.cli.options import key_ring, open_store
 
 
 @click.command(name="export")
@@ -25,14 +27,25 @@ def command(
 ) -> None:
     """Write one fingerprint's wheels to DIR, for --find-links or nginx as it is.
 
-    DIR holds the wheels with their .metadata, a links page and the simple API, all by relative
-    links. It is made anew or brought up to date; a folder of something else is left alone.
+    DIR holds the wheels with their .metadata, bills of materials and signed statements, a links
+    page and the simple API, all by relative links. It is made anew or brought up to date; a folder
+    of something else is left alone.
     """
     names = parse_channel(channel), parse_fingerprint(fingerprint)
     with closing(open_store(place)) as store:
-        done = export(store, *names, folder)
+        done = export(store, *names, folder, _signing(key_ring(place)))
     files = [release.filename for release in done.releases]
     if as_json:
         click.echo(json.dumps({"folder": str(done.folder), "files": files}))
     else:
         click.echo(f"{len(files)} wheels of {fingerprint} in {done.folder}")
+
+
+def _signing(ring: KeyRing) -> KeyRing | None:
+    """The keys, unless there are none to sign with here: that is said."""
+    try:
+        ring.signer()
+    except NoSigningKeyError as error:
+        click.echo(f"no signed statements: {error.message}", err=True)
+        return None
+    return ring

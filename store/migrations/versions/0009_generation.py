@@ -1,0 +1,55 @@
+"""A value that every change of what pages are made of changes, by triggers."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+_SHOWN = (
+    "files",
+    "invalidations",
+    "local_names",
+    "project_statuses",
+    "releases",
+    "targets",
+    "widenings",
+)
+_CHANGE = "UPDATE generation SET value = hex(randomblob(16))"
+_EVENTS = ("INSERT", "UPDATE", "DELETE")
+
+
+def upgrade() -> None:
+    """Make the table, its row, and what changes it."""
+    generation = op.create_table(
+        "generation",
+        sa.Column("row", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("value", sa.String(length=36), nullable=False),
+        sa.CheckConstraint("row = 1", name=op.f("ck_generation_row")),
+        sa.PrimaryKeyConstraint("row", name=op.f("pk_generation")),
+    )
+    op.bulk_insert(generation, [{"row": 1, "value": "new"}])
+    if op.get_bind().dialect.name == "sqlite":
+        _watch_in_sqlite()
+    else:
+        _watch_in_postgresql()
+
+
+def _watch_in_sqlite() -> None:
+    for table in _SHOWN:
+        for event in _EVENTS:
+            name = f"{table}_{event.lower()}"
+            op.execute(f"CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN {_CHANGE}; END")
+
+
+def _watch_in_postgresql() -> None:
+    op.execute(
+        "CREATE OR REPLACE FUNCTION change_generation() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN UPDATE generation SET value = gen_random_uuid()::text; RETURN NULL; END $$"
+    )
+    for table in _SHOWN:
+        op.execute(
+            f"CREATE TRIGGER {table}_change "
+            f"AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION change_generation()"
+        )
