@@ -142,8 +142,8 @@ def _rows(root: Path) -> Iterator[Callable[..., None]]:
         "sources": "id sha256 name version filename origin_kind origin_location origin_pinned",
         "files": "filename sha256 name version tags metadata_sha256 content_sha256 "
         "extension_modules interpreter_bound",
-        "releases": "id channel fingerprint build_key filename source_id log_sha256 provenance "
-        "proof published_at",
+        "releases": "id channel fingerprint build_key filename project source_id log_sha256 "
+        "provenance proof published_at",
     }
 
     def insert(table: str, rows: object) -> None:
@@ -165,7 +165,8 @@ def _file(filename: str, sha256: str, metadata: str) -> tuple[object, ...]:
 def _release(number: int, fingerprint: str, filename: str, log: str) -> tuple[object, ...]:
     key = hashlib.sha256(b"%d" % number).hexdigest()
     moment = "2026-01-01 00:00:00.000000"
-    return (number + 1, "release", fingerprint, key, filename, 1, log, "{}", "x", moment)
+    project = filename.partition("-")[0]
+    return (number + 1, "release", fingerprint, key, filename, project, 1, log, "{}", "x", moment)
 
 
 # Who serves it. Each has one core.

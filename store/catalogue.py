@@ -14,14 +14,17 @@ from packaging.tags import Tag
 from packaging.utils import NormalizedName, canonicalize_name
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     Row,
     Select,
     Update,
     and_,
+    exists,
     func,
     or_,
     select,
+    union_all,
     update,
 )
 
@@ -115,7 +118,7 @@ class Catalogue:
         """Whether `channel` serves, or would fetch, at least one wheel for `fingerprint`."""
         with self._database.reading() as connection:
             return any(
-                connection.execute(_known(each, fingerprint).limit(1)).first() is not None
+                connection.execute(_ids(each, fingerprint).limit(1)).first() is not None
                 for each in self.inheritance.chain(channel)
             ) or (self.inheritance.pulls(channel) and _is_target(connection, fingerprint))
 
@@ -124,8 +127,9 @@ class Catalogue:
         found: set[str] = set()
         with self._database.reading() as connection:
             for each, taken in _walk(connection, self.inheritance.chain(channel), fingerprint):
-                served = _known(each, fingerprint).subquery()
-                names = connection.execute(select(served.c.name).distinct()).scalars()
+                served = releases.c.id.in_(_ids(each, fingerprint))
+                query = select(releases.c.project).where(served).distinct()
+                names = connection.execute(query).scalars()
                 found.update(name for name in names if name not in taken)
         return sorted(found)
 
@@ -143,8 +147,9 @@ class Catalogue:
             if project is None:
                 rows = _whole(connection, chain, fingerprint)
             else:
-                query = _served(_holders(connection, chain, fingerprint, project), fingerprint)
-                rows = connection.execute(_in_order(query.where(files.c.name == project)))
+                chain = _holders(connection, chain, fingerprint, project)
+                query = _served(chain, fingerprint, releases.c.project == project)
+                rows = connection.execute(_in_order(query))
             found = _one_per_file(map(_release, rows))
         return sorted(found, key=lambda release: (release.name, release.filename))
 
@@ -158,7 +163,7 @@ class Catalogue:
                 named = select(files.c.name).where(files.c.filename == filename)
                 project = connection.execute(named).scalar()
                 chain = _holders(connection, chain, fingerprint, project or "")
-            query = _served(chain, fingerprint).where(files.c.filename == filename)
+            query = _served(chain, fingerprint, releases.c.filename == filename)
             found = _one_per_file(map(_release, connection.execute(_in_order(query))))
             return found[0] if found else None
 
@@ -519,15 +524,16 @@ def record_release(
     connection: Connection,
     channel: Channel,
     provenance: Provenance,
-    filename: str,
+    wheel: VerifiedWheel,
     source_id: int,
 ) -> None:
-    """Note that `filename` is published; the row that makes all the others seen."""
+    """Note that `wheel` is published; the row that makes all the others seen."""
     row = {
         "channel": channel,
         "fingerprint": provenance.fingerprint,
         "build_key": provenance.inputs.key,
-        "filename": filename,
+        "filename": wheel.filename,
+        "project": canonicalize_name(wheel.name),
         "source_id": source_id,
         "log_sha256": provenance.log_sha256,
         "provenance": provenance.to_json(),
@@ -565,12 +571,15 @@ def supersede(connection: Connection, release: Release) -> None:
 
 def _builds_of(channel: Channel, fingerprint: Fingerprint, name: str, version: str) -> Update:
     """An update of every build of one version in one index."""
-    named = select(files.c.filename).where(files.c.name == name, files.c.version == version)
+    its_file = select(files.c.filename).where(
+        files.c.filename == releases.c.filename, files.c.version == version
+    )
     return update(releases).where(
         releases.c.channel == channel,
+        releases.c.project == name,
         releases.c.fingerprint == fingerprint,
         releases.c.disowned.is_(None),
-        releases.c.filename.in_(named),
+        its_file.exists(),
     )
 
 
@@ -590,13 +599,41 @@ def _in_order(query: Select[Any]) -> Select[Any]:
     return query.order_by(releases.c.id)
 
 
-def _served(holders: Sequence[Channel], fingerprint: Fingerprint) -> Select[Any]:
-    """The releases of the last of `holders` that are served to `fingerprint`: none of a project
-    that one of them has under quarantine."""
+def _served(
+    holders: Sequence[Channel], fingerprint: Fingerprint, *conditions: ColumnElement[bool]
+) -> Select[Any]:
+    """The releases of the last of `holders` that are served to `fingerprint` and meet the
+    `conditions`, none of a project that one of the holders has under quarantine."""
     hidden = select(project_statuses.c.name).where(
         project_statuses.c.channel.in_(holders), project_statuses.c.status == "quarantined"
     )
-    return _known(holders[-1], fingerprint).where(files.c.name.not_in(hidden))
+    standing = _ids(holders[-1], fingerprint, *conditions)
+    return _RELEASE.where(releases.c.id.in_(standing), releases.c.project.not_in(hidden))
+
+
+def _ids(
+    channel: Channel,
+    fingerprint: Fingerprint,
+    *conditions: ColumnElement[bool],
+    ever: bool = False,
+) -> CompoundSelect[int]:
+    """The numbers of the releases of one index: built for `fingerprint`, or widened to it.
+
+    `conditions` on columns of `releases`. `ever`: of those also that were disowned. Two queries
+    together, each with its own index: engines find no way into an OR of both.
+    """
+    here = [releases.c.channel == channel, *conditions]
+    widened = [releases.c.id == widenings.c.release_id, widenings.c.fingerprint == fingerprint]
+    if not ever:
+        here.append(releases.c.disowned.is_(None))
+        widened.append(widenings.c.disowned.is_(None))
+    # Not correlated: these are conditions on these rows, not on those of a query around.
+    numbers = select(releases.c.id).where(*here).correlate(None)
+    built = numbers.where(releases.c.fingerprint == fingerprint)
+    # From the few releases that are meant to their widenings; for a whole index the other way.
+    if conditions:
+        return union_all(built, numbers.where(exists().where(*widened).correlate(releases)))
+    return union_all(built, numbers.where(*widened))
 
 
 def _whole(
@@ -616,8 +653,9 @@ def _walk(
     for channel in chain:
         yield channel, taken
         if channel != chain[-1]:
-            ever = _ever(channel, fingerprint, files.c.name).distinct()
-            taken = taken | set(connection.execute(ever).scalars())
+            ever = releases.c.id.in_(_ids(channel, fingerprint, ever=True))
+            names = connection.execute(select(releases.c.project).where(ever).distinct())
+            taken = taken | set(names.scalars())
 
 
 def _holders(
@@ -633,38 +671,13 @@ def _holders(
 def _ever_had(
     connection: Connection, channel: Channel, fingerprint: Fingerprint, project: str
 ) -> bool:
-    query = _ever(channel, fingerprint, releases.c.id).where(files.c.name == project)
+    query = _ids(channel, fingerprint, releases.c.project == project, ever=True)
     return connection.execute(query.limit(1)).first() is not None
-
-
-def _ever(channel: Channel, fingerprint: Fingerprint, column: Any) -> Select[Any]:
-    """A column of all releases of one index, also of those that were disowned."""
-    widened = select(widenings.c.release_id).where(widenings.c.fingerprint == fingerprint)
-    return (
-        select(column)
-        .join_from(releases, files)
-        .where(
-            releases.c.channel == channel,
-            or_(releases.c.fingerprint == fingerprint, releases.c.id.in_(widened)),
-        )
-    )
 
 
 def _is_target(connection: Connection, fingerprint: Fingerprint) -> bool:
     query = select(targets.c.fingerprint).where(targets.c.fingerprint == fingerprint)
     return connection.execute(query).first() is not None
-
-
-def _known(channel: Channel, fingerprint: Fingerprint) -> Select[Any]:
-    """The releases of one index: built for `fingerprint`, or widened to it."""
-    widened = select(widenings.c.release_id).where(
-        widenings.c.fingerprint == fingerprint, widenings.c.disowned.is_(None)
-    )
-    return _RELEASE.where(
-        releases.c.channel == channel,
-        releases.c.disowned.is_(None),
-        or_(releases.c.fingerprint == fingerprint, releases.c.id.in_(widened)),
-    )
 
 
 def _pairs(*, ever: bool = False) -> Any:
@@ -692,11 +705,10 @@ def _summaries(connection: Connection) -> list[IndexSummary]:
         select(
             pairs.c.channel,
             pairs.c.fingerprint,
-            func.count(files.c.name.distinct()).label("projects"),
-            func.count(files.c.filename.distinct()).label("files"),
+            func.count(releases.c.project.distinct()).label("projects"),
+            func.count(releases.c.filename.distinct()).label("files"),
         )
         .join_from(pairs, releases, pairs.c.id == releases.c.id)
-        .join(files)
         .group_by(pairs.c.channel, pairs.c.fingerprint)
     )
     return [IndexSummary(**row._mapping) for row in connection.execute(query)]
@@ -742,13 +754,12 @@ def _inherited(
 
 def _counts(connection: Connection, channels: Collection[Channel], *, ever: bool) -> _Counts:
     pairs = _pairs(ever=ever)
-    count = func.count(files.c.filename.distinct()).label("count")
+    count = func.count(releases.c.filename.distinct()).label("count")
     query = (
-        select(pairs.c.channel, pairs.c.fingerprint, files.c.name, count)
+        select(pairs.c.channel, pairs.c.fingerprint, releases.c.project, count)
         .join_from(pairs, releases, pairs.c.id == releases.c.id)
-        .join(files)
         .where(pairs.c.channel.in_(channels))
-        .group_by(pairs.c.channel, pairs.c.fingerprint, files.c.name)
+        .group_by(pairs.c.channel, pairs.c.fingerprint, releases.c.project)
     )
     found: _Counts = {}
     for channel, fingerprint, name, number in connection.execute(query):

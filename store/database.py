@@ -113,7 +113,7 @@ class Database:
         if not self.in_postgresql:
             return self._generation_in_file()
         with self._translated(), self._engine.connect() as connection:
-            return connection.execute(select(generation.c.value)).scalar_one()
+            return str(connection.execute(select(generation.c.value)).scalar_one())
 
     def _generation_in_file(self) -> str:
         try:  # no context manager: this is asked for each page that goes out

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Table, delete, exists, not_, select, update
@@ -85,6 +86,7 @@ CODES: Final[Mapping[str, str]] = {
     "dangling-row": "it refers to a row that is not there",
     "wrong-build-key": "the BuildKey is not the digest of what went in",
     "wrong-fingerprint": "the fingerprint is not that of its target",
+    "wrong-project": "it is listed under another project than its file says",
     "wrong-requirements": "what it was built with is not what its provenance says",
     "unnamed-bytes": "bytes that no row names: a killed publication or collection",
     "unnamed-blob": "a blob that nothing names any more, for the garbage collection",
@@ -95,8 +97,9 @@ CODES: Final[Mapping[str, str]] = {
 def check(store: Store, *, repair: bool = False) -> Iterator[Fault]:
     """Everything that is wrong with `store`, as it is found. Raises StoreError for trouble with the
     disk, the bucket or the database, which says nothing of what they hold."""
-    looks = (_bytes, _missing, _metadata, _references, _logs, _releases, _targets, _leftovers)
-    for look in looks:
+    of_bytes = (_bytes, _missing, _metadata)
+    of_rows = (_references, _logs, _releases, _projects, _targets, _leftovers)
+    for look in (*of_bytes, *of_rows):
         for found in look(store):
             yield _repaired(found) if repair else found.fault
 
@@ -395,6 +398,22 @@ def _rewrite(store: Store, release_id: int, pins: Mapping[str, Any]) -> bool:
         connection.execute(delete(release_requirements).where(old))
         if rows:
             connection.execute(release_requirements.insert(), rows)
+    return True
+
+
+def _projects(store: Store) -> Iterator[_Found]:
+    query = select(releases.c.id, releases.c.filename, files.c.name).join_from(releases, files)
+    with store.database.reading() as connection:
+        rows = connection.execute(query.where(releases.c.project != files.c.name)).all()
+    for row in rows:
+        subject = f"release {row.id} ({row.filename})"
+        yield _found("wrong-project", subject, repair=partial(_rename, store, row.id, row.name))
+
+
+def _rename(store: Store, release_id: int, name: str) -> bool:
+    with store.database.writing() as connection:
+        its = update(releases).where(releases.c.id == release_id)
+        connection.execute(its.values(project=name))
     return True
 
 

@@ -271,7 +271,7 @@ def _settle_one(
             releases.c.channel == channel,
             releases.c.fingerprint == fingerprint,
             releases.c.disowned.is_(None),
-            files.c.name == name,
+            releases.c.project == name,
             files.c.version == version,
         )
         .order_by(releases.c.id)

@@ -33,6 +33,7 @@ _COPIED: Final = (
     "fingerprint",
     "build_key",
     "filename",
+    "project",
     "source_id",
     "log_sha256",
     "provenance",

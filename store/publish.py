@@ -437,7 +437,7 @@ def _record(
     catalogue.record_target(connection, target)
     catalogue.record_file(connection, wheel, metadata[0])
     source_id = catalogue.record_source(connection, provenance.source)
-    catalogue.record_release(connection, channel, provenance, wheel.filename, source_id)
+    catalogue.record_release(connection, channel, provenance, wheel, source_id)
 
 
 def _say_which_stands(release: Release, wheel: VerifiedWheel) -> None:

@@ -140,6 +140,7 @@ files: Final = Table(
     Column("extension_modules", CanonicalJson, nullable=False),
     Column("interpreter_bound", CanonicalJson, nullable=False),
     Index(None, "metadata_sha256"),
+    Index("ix_files_name", "name", "version"),
 )
 
 # A yank or a disowning that somebody ordered, and what it was ordered of: `store/invalidate.py`.
@@ -178,6 +179,8 @@ releases: Final = Table(
     Column("disowned", Integer, ForeignKey("invalidations.id")),
     # Whence, by whom, when and why it was promoted; NULL or JSON's null where it was not.
     Column("promotion", CanonicalJson),
+    # The name of its file's project, here as well: pages are found by it.
+    Column("project", Text, nullable=False),
     # A build has one release that stands, and as many as were disowned.
     Index(
         "uq_releases_standing",
@@ -189,6 +192,7 @@ releases: Final = Table(
         postgresql_where=STANDING,
     ),
     Index(None, "channel", "fingerprint", "filename"),
+    Index("ix_releases_project", "channel", "project", "fingerprint"),
     Index(None, "filename"),
     Index(None, "build_key"),
     Index(None, "source_id"),

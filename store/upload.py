@@ -66,7 +66,7 @@ def better_served(
         .join(sources, releases.c.source_id == sources.c.id)
         .where(
             releases.c.channel == channel,
-            files.c.name == canonicalize_name(wheel.name),
+            releases.c.project == canonicalize_name(wheel.name),
             files.c.version == wheel.version,
             files.c.filename != wheel.filename,
             releases.c.yanked.is_(None),

@@ -116,7 +116,9 @@ def test_rows_are_held_against_what_they_were_made_of(store: Store, release: Rel
     size = update(blobs).where(blobs.c.sha256 == release.sha256).values(size=7)
     change(store, size)
     change(store, delete(release_requirements))
-    assert codes(check(store, repair=True)) == [("wrong-size", True), ("wrong-requirements", True)]
+    change(store, update(releases).values(project="corny"))
+    repaired = ["wrong-size", "wrong-requirements", "wrong-project"]
+    assert codes(check(store, repair=True)) == [(code, True) for code in repaired]
     assert list(check(store)) == []
     assert store.catalogue.release(release.id) == release
     change(store, update(releases).values(build_key="0" * 64))

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Executable, Table
+from sqlalchemy import Executable, Table
 
 from store.database import Database, alembic_config, upgrade
 from store.errors import NotAStoreError, StoreError, StoreUnreachableError
@@ -99,6 +99,7 @@ def test_rows_survive_and_what_was_built_with_what_is_read_from_them(empty: Data
         assert tuple(used) == (7, "c" * 64, "pip", "1")
         (release,) = connection.execute(releases.select()).mappings()
         assert (release["id"], release["disowned"], release["filename"]) == (7, None, "a.whl")
+        assert release["project"] == "a"
         (widening,) = connection.execute(widenings.select()).mappings()
         assert (widening["id"], widening["release_id"], widening["evidence"]) == (5, 7, 3)
     with pytest.raises(StoreError), empty.writing() as connection:
@@ -159,20 +160,22 @@ def test_each_change_of_what_is_shown_and_no_other_makes_a_new_generation(empty:
     empty.migrate()
     seen = {empty.generation()}
 
-    def change(table: Table, statement: Callable[[Connection], Executable]) -> None:
+    def change(table: Table, statement: Executable) -> None:
         with empty.writing() as connection:
-            connection.execute(statement(connection))
+            connection.execute(statement)
         found = empty.generation()
         assert (found not in seen) == (table in SHOWN), table.name
         seen.add(found)
 
     tables = [each for each in metadata.sorted_tables if each not in {generation, identity}]
     for table in tables:
-        change(table, lambda c, t=table: t.insert().values(one_row(c, t)))
+        with empty.reading() as connection:
+            row = one_row(connection, table)
         key = table.primary_key.columns[0]
-        change(table, lambda _, t=table, k=key: sqlalchemy.update(t).values({k: k}))
+        change(table, table.insert().values(row))
+        change(table, sqlalchemy.update(table).values({key: key}))
     for table in reversed(tables):
-        change(table, lambda _, t=table: sqlalchemy.delete(t))
+        change(table, sqlalchemy.delete(table))
 
 
 def test_a_migration_that_fails_leaves_nothing(empty: Database) -> None:

@@ -1,4 +1,5 @@
-"""A value that every change of what pages are made of changes, by triggers."""
+"""The project of each release, so that a page is found by it; and a value that every change of
+what pages are made of changes, by triggers."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,7 +21,8 @@ _EVENTS = ("INSERT", "UPDATE", "DELETE")
 
 
 def upgrade() -> None:
-    """Make the table, its row, and what changes it."""
+    """Make the column and the table, and what fills them."""
+    _name_projects()
     generation = op.create_table(
         "generation",
         sa.Column("row", sa.Integer(), autoincrement=False, nullable=False),
@@ -33,6 +35,20 @@ def upgrade() -> None:
         _watch_in_sqlite()
     else:
         _watch_in_postgresql()
+
+
+def _name_projects() -> None:
+    project = sa.Column("project", sa.Text(), nullable=False, server_default="")
+    op.add_column("releases", project)
+    op.execute(
+        "UPDATE releases SET project = "
+        "(SELECT name FROM files WHERE files.filename = releases.filename)"
+    )
+    if op.get_bind().dialect.name != "sqlite":  # which keeps a default for ever
+        op.alter_column("releases", "project", server_default=None)
+    here = ["channel", "project", "fingerprint"]
+    op.create_index("ix_releases_project", "releases", here)
+    op.create_index("ix_files_name", "files", ["name", "version"])
 
 
 def _watch_in_sqlite() -> None:
