@@ -14,8 +14,12 @@ from hypothesis import settings
 from tests.sdists import pack_project
 from tests.services import new_database, postgresql, redis_server, redis_url
 from tests.store.buckets import bucket, s3_endpoint
+from tests.store.engines import database_url, migrated, migrated_apart
 
-__all__ = ["bucket", "new_database", "postgresql", "redis_server", "redis_url", "s3_endpoint"]
+__all__ = [
+    "bucket", "database_url", "migrated", "migrated_apart", "new_database", "postgresql",
+    "redis_server", "redis_url", "s3_endpoint",
+]  # fmt: skip
 
 # The same examples every time: what a change breaks is then the change's doing. Other ones are for
 # `HYPOTHESIS_PROFILE=explore`.

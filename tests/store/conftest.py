@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 from store.environment import Environment, parse_environment
 from store.publish import Store
 from store.target import Target, target_from_identity
-from tests.services import Postgresql
 from tests.store.wheelshop import read_wheel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -49,35 +47,6 @@ def answer() -> dict[str, Any]:
 def mac(answer: dict[str, Any]) -> Environment:
     """The environment of that Mac."""
     return parse_environment(json.dumps(answer))
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store, to be copied: making its tables takes the longest."""
-    folder = tmp_path_factory.mktemp("migrated") / "store"
-    Store.open(folder).close()
-    return folder
-
-
-@pytest.fixture(scope="session")
-def migrated_apart(tmp_path_factory: pytest.TempPathFactory, postgresql: Postgresql) -> Path:
-    """The same with its catalogue in PostgreSQL, in the database ``migrated``."""
-    folder = tmp_path_factory.mktemp("migrated-apart") / "store"
-    Store.open(folder, database=postgresql.create("migrated")).close()
-    return folder
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | None]:
-    """What opens the empty store in ``tmp_path/store``: None, or a URL. The test runs with both."""
-    if request.param == "sqlite":
-        shutil.copytree(request.getfixturevalue("migrated"), tmp_path / "store")
-        yield None
-        return
-    postgresql: Postgresql = request.getfixturevalue("postgresql")
-    shutil.copytree(request.getfixturevalue("migrated_apart"), tmp_path / "store")
-    yield postgresql.create("store", template="migrated")
-    postgresql.drop("store")
 
 
 @pytest.fixture

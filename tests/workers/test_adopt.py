@@ -24,6 +24,7 @@ from store.provenance import Origin
 from store.selection import Selection
 from store.upstream import refusals
 from tests.builder import forge
+from tests.store.engines import empty_store, engine_of, over_both
 from tests.store.wheelshop import make_wheel, publish
 from tests.workers.api.place import Place
 from tests.workers.upstream_shop import DEV, NATIVE, Shop, shop_in
@@ -36,8 +37,8 @@ TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with shop_in(tmp_path) as made:
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with empty_store(request, engine_of(request), tmp_path) as url, shop_in(tmp_path, url) as made:
         yield made
 
 
@@ -45,6 +46,7 @@ def codes(shop: Shop, *wanted: str) -> list[str | None]:
     return [each.error.code if each.error else None for each in shop.adopt(*wanted)]
 
 
+@over_both("shop")
 def test_a_true_wheel_keeps_its_name_its_bytes_and_its_hash(shop: Shop) -> None:
     wheel = shop.wheel()
     shop.index.add(wheel)
@@ -66,6 +68,7 @@ def test_a_true_wheel_keeps_its_name_its_bytes_and_its_hash(shop: Shop) -> None:
     assert list(check(shop.store)) == []
 
 
+@over_both("shop")
 def test_what_is_there_by_its_hash_is_not_fetched_again(shop: Shop) -> None:
     shop.index.add(shop.wheel())
     shop.adopt("wheaty==1.0")
@@ -78,6 +81,7 @@ def test_what_is_there_by_its_hash_is_not_fetched_again(shop: Shop) -> None:
     assert len({each.fingerprint for each in everywhere}) == 2
 
 
+@over_both("shop")
 def test_a_wheel_that_claims_too_much_is_taken_under_the_tags_that_hold(shop: Shop) -> None:
     place = shop.folder / "tags"
     place.mkdir()
@@ -96,6 +100,7 @@ def test_a_wheel_that_claims_too_much_is_taken_under_the_tags_that_hold(shop: Sh
     assert (again.status, again.filename, len(shop.index.fetched())) == ("there", one.filename, 1)
 
 
+@over_both("shop")
 def test_a_liar_is_refused_with_what_was_found_and_remembered(shop: Shop) -> None:
     place = shop.folder / "liar"
     place.mkdir()

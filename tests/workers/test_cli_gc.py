@@ -18,7 +18,6 @@ from store.errors import WheelfarmError
 from store.fingerprint import fingerprint_of
 from store.publish import Store
 from store.release import Release
-from tests.store.conftest import migrated
 from tests.store.wheelshop import LINUX, make_wheel, publish, read_wheel
 from workers.choose import Chosen
 from workers.cli.gc import command as gc
@@ -28,7 +27,6 @@ from workers.errors import RequirementsError
 from workers.locks import Place, pylock_toml, requirements_txt
 from workers.requirements import read_locked
 
-__all__ = ["migrated"]
 RULES = "[channels.release]\nkeep-versions = 1\n"
 
 

@@ -28,6 +28,7 @@ from store.selection import Selection
 from store.status import ProjectStatus
 from tests.builder import forge
 from tests.store.client import Client
+from tests.store.engines import empty_store, engine_of, over_both
 from tests.store.wheelshop import make_wheel, publish
 from tests.workers.api.place import Place
 from tests.workers.upstream_shop import DEV, HERE, NATIVE, Shop, shop_in
@@ -44,8 +45,8 @@ WHEEL = "wheaty-1.0-py3-none-any.whl"
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with shop_in(tmp_path) as made:
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with empty_store(request, engine_of(request), tmp_path) as url, shop_in(tmp_path, url) as made:
         yield made
 
 
@@ -101,6 +102,7 @@ def test_a_page_lists_what_upstream_has_without_fetching_it(shop: Shop, served: 
     assert f"#sha256={row['hashes']['sha256']}" in html
 
 
+@over_both("shop")
 def test_the_first_who_asks_has_it_verified_and_all_get_the_same_bytes(
     shop: Shop, served: Served
 ) -> None:
@@ -136,6 +138,7 @@ def test_metadata_is_served_before_the_wheel_and_held_against_its_hash(
     assert served.file("rye-1.0-py3-none-any.whl.metadata").status_code == 404
 
 
+@over_both("shop")
 def test_a_liar_is_refused_before_its_first_byte_and_listed_no_more(
     shop: Shop, served: Served
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_liar_is_refused_before_its_first_byte_and_listed_no_more(
     assert shop.listed() == []
 
 
+@over_both("shop")
 def test_a_retagged_wheel_is_listed_under_its_true_name_from_then_on(
     shop: Shop, served: Served
 ) -> None:
@@ -313,6 +317,7 @@ def test_a_channel_that_does_not_inherit_upstream_pulls_nothing(shop: Shop, serv
     assert shop.index.asked == []
 
 
+@over_both("shop")
 def test_what_was_taken_back_does_not_come_again(shop: Shop, served: Served) -> None:
     shop.index.add(shop.wheel())
     served.file()
@@ -371,6 +376,7 @@ def test_a_name_that_plays_tricks_finds_nothing(shop: Shop, served: Served, name
     assert shop.index.fetched() == []
 
 
+@over_both("shop")
 def test_many_who_ask_at_once_have_it_fetched_once(shop: Shop, served: Served) -> None:
     shop.index.add(shop.wheel())
     shop.index.slow = 0.3
@@ -386,6 +392,7 @@ def test_many_who_ask_at_once_have_it_fetched_once(shop: Shop, served: Served) -
     assert (len(found), len(set(found)), len(shop.index.fetched())) == (8, 1, 1)
 
 
+@over_both("shop")
 def test_only_some_are_fetched_at_a_time(shop: Shop, served: Served) -> None:
     names = [f"wheaty-{number}.0-py3-none-any.whl" for number in range(1, 8)]
     for number in range(1, 8):

@@ -64,12 +64,13 @@ class Shop:
 
 
 @contextmanager
-def shop_in(folder: Path) -> Iterator[Shop]:
+def shop_in(folder: Path, database: str | None = None) -> Iterator[Shop]:
     """A shop whose dev channel inherits upstream, which is pulled through."""
     with index_of(folder / "index") as index:
         settings = Settings(
             store=folder / "store",
             cache=folder / "cache",
+            database=database,
             upstream=UpstreamRules(index_url=index.url, pull_through=True),
             channels={
                 DEV: ChannelRules(inherit=("release", "upstream")),
@@ -77,7 +78,9 @@ def shop_in(folder: Path) -> Iterator[Shop]:
             },
         )
         inheritance = settings.inheritance
-        opened = Store.open(settings.store, verifier=read_wheel, inheritance=inheritance)
+        opened = Store.open(
+            settings.store, database=database, verifier=read_wheel, inheritance=inheritance
+        )
         with closing(opened) as store:
             store.catalogue.remember_target(NATIVE)
             yield Shop(folder=folder, index=index, store=store, settings=settings)

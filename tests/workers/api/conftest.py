@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.engines import empty_store, engine_of
 from tests.workers.api.place import Place
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    """A farm whose server runs."""
-    made = Place(tmp_path)
-    made.serve()
-    yield made
-    if made.server is not None:
-        made.stop_server()
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A farm whose server runs, over the engine that is the parameter, if there is one."""
+    with empty_store(request, engine_of(request), tmp_path) as url:
+        made = Place(tmp_path, url)
+        made.serve()
+        yield made
+        if made.server is not None:
+            made.stop_server()
     assert "Traceback" not in (tmp_path / "server.log").read_text()
 
 

@@ -24,10 +24,13 @@ ROOT = Path(__file__).parents[3]
 class Place:
     """Folders, a server's address, and the environment of its clients."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder = folder
         self.settings = Settings(
-            store=folder / "store", cache=folder / "cache", farm=FarmRules(lease_seconds=4)
+            store=folder / "store",
+            cache=folder / "cache",
+            database=database,
+            farm=FarmRules(lease_seconds=4),
         )
         self.file = folder / "farm.toml"
         self.file.write_text('store = "store"\ncache = "cache"\n\n[farm]\nlease-seconds = 4\n')
@@ -42,6 +45,7 @@ class Place:
             "PYTHONPATH": str(ROOT),
             "WHEELFARM_STORE": str(self.settings.store),
             "WHEELFARM_CACHE": str(self.settings.cache),
+            "WHEELFARM_DATABASE": self.settings.database or "",
             **more,
         }
 

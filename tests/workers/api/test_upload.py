@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -35,6 +35,7 @@ from store.release import Release
 from store.schema import metadata
 from store.token import new_token
 from store.verdict import VerifiedWheel
+from tests.store.engines import empty_store, engine_of, over_both
 from tests.store.wheelshop import OTHER_LINUX, make_wheel, provenance_for
 from tests.workers.api.place import Place, wait_for
 
@@ -106,14 +107,21 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    place = Place(tmp_path)
-    with closing(Store.open(place.settings.store, verifier=_verifier)) as store:
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
+    with empty_store(request, engine_of(request), tmp_path) as url, shop_in(tmp_path, url) as made:
+        yield made
+
+
+@contextmanager
+def shop_in(folder: Path, database: str | None = None) -> Iterator[Shop]:
+    place = Place(folder, database)
+    opened = Store.open(place.settings.store, database=database, verifier=_verifier)
+    with closing(opened) as store:
         store.catalogue.remember_target(HERE)
         place.serve()
         yield Shop(place, store)
         place.stop_server()
-    assert "Traceback" not in (tmp_path / "server.log").read_text()
+    assert "Traceback" not in (folder / "server.log").read_text()
 
 
 @pytest.fixture
@@ -152,6 +160,7 @@ uv_first = pytest.mark.parametrize("upload", [pytest.param(twine, marks=pytest.m
 Client = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@over_both("shop")
 @both
 def test_a_wheel_gets_in_is_installed_and_says_who_brought_it(
     shop: Shop, wheel: Path, tmp_path: Path, upload: Client
@@ -183,6 +192,7 @@ def test_a_wheel_gets_in_is_installed_and_says_who_brought_it(
     assert shop.listed(RELEASE) == []
 
 
+@over_both("shop")
 @uv_first
 def test_the_same_file_again_is_fine_and_another_under_its_name_is_not(
     shop: Shop, wheel: Path, tmp_path: Path, upload: Client
@@ -222,6 +232,7 @@ def test_who_may_not_publish_there_is_refused(
     assert shop.state() == before
 
 
+@over_both("shop")
 @uv_first
 def test_an_sdist_is_built_for_the_channels_targets(
     shop: Shop, pack: Pack, wheel: Path, upload: Client
@@ -306,13 +317,8 @@ def test_a_form_that_lies_is_refused_and_leaves_nothing(
 @pytest.fixture(scope="module")
 def lying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A server that nothing gets into."""
-    place = Place(tmp_path_factory.mktemp("lying"))
-    with closing(Store.open(place.settings.store, verifier=_verifier)) as store:
-        store.catalogue.remember_target(HERE)
-        place.serve()
-        yield Shop(place, store)
-        place.stop_server()
-    assert "Traceback" not in (place.folder / "server.log").read_text()
+    with shop_in(tmp_path_factory.mktemp("lying")) as made:
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -424,6 +430,7 @@ def test_a_large_upload_that_is_refused_gets_its_answer(lying: Shop, tmp_path: P
     assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed")
 
 
+@over_both("shop")
 def test_what_was_built_here_is_not_replaced_by_an_upload(
     shop: Shop, wheel: Path, tmp_path: Path
 ) -> None:
@@ -451,6 +458,7 @@ def _publish_as_built(store: Store, path: Path) -> None:
     store.put(seen, provenance=papers, channel=MINE, target=HERE, log=log)
 
 
+@over_both("shop")
 def test_of_two_uploads_the_one_that_fits_better_is_offered_whichever_comes_first(
     shop: Shop, tmp_path: Path
 ) -> None:
