@@ -153,6 +153,9 @@ def move(connection: Connection, job_id: int, change: Change, also: Any) -> bool
 
 def must_move(connection: Connection, job_id: int, change: Change) -> None:
     """Let `change` happen. Raises TransitionError where it cannot, UnknownJobError."""
+    # Held from here on: `move` looks for one state after the other, and between two of its looks
+    # a worker could lead the job from the second to the first.
+    connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
     if not move(connection, job_id, change, true()):
         state = job_row(connection, job_id).state
         raise TransitionError(f"job {job_id} is {state}: it cannot {change.event}")

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from store.database import Database, clock
-from store.digest import JSON
+from store.digest import JSON, Sha256
 from store.schema import jobs, log_pieces
 from workers.errors import TransitionError, UnknownJobError
 from workers.farm.jobs import (
@@ -174,10 +175,14 @@ class Ledger:
         """Try a failed or cancelled job afresh. Raises TransitionError, UnknownJobError."""
         with self._database.transaction() as connection:
             row = job_row(connection, job_id)
-            if (other := connection.execute(open_job(row.work_key)).scalar()) is not None:
-                raise TransitionError(f"job {other} is doing the same work already")
+            _refuse_twin(connection, row.work_key)
             change = Change(event="again", at=clock(connection), values=_afresh())
-            must_move(connection, job_id, change)
+            try:
+                with connection.begin_nested():
+                    must_move(connection, job_id, change)
+            except IntegrityError:  # in PostgreSQL, somebody was first after the look
+                _refuse_twin(connection, row.work_key)
+                raise
         self._poker.poke([Poke(job_id=job_id, queue=row.queue)])
 
     def job(self, job_id: int) -> JobRow:
@@ -262,6 +267,11 @@ def _again(claim: Claim, decision: Decision, now: datetime) -> dict[str, object]
 def _next_queue(claim: Claim, decision: Decision) -> Queue:
     capability, memory = parts_of(claim.queue)
     return queue_of(capability, memory + 1) if decision.larger else claim.queue
+
+
+def _refuse_twin(connection: Connection, key: Sha256) -> None:
+    if (other := connection.execute(open_job(key)).scalar()) is not None:
+        raise TransitionError(f"job {other} is doing the same work already")
 
 
 def _afresh() -> dict[str, object]:

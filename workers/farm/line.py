@@ -7,12 +7,12 @@ single one waiting. The head of each queue is the head of an index, however many
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
 
 from store.database import clock, insert_new
 from store.digest import Sha256
@@ -49,10 +49,11 @@ class Ask:
     submission: str | None = None
 
 
-def enqueue(connection: Connection, orders: Iterable[Order]) -> list[int]:
+def enqueue(connection: Connection, orders: Sequence[Order]) -> list[int]:
     """The job of each order, in order: one that is open already, or a new one."""
     ranks: dict[str, int] = {}
     now = clock(connection)
+    _hold(connection, {order.work.key for order in orders})
     return [_enqueue_one(connection, order, ranks, now) for order in orders]
 
 
@@ -96,6 +97,19 @@ def _ready(ask: Ask, now: datetime) -> Any:
     return and_(ready, jobs.c.id.in_(theirs))
 
 
+def _hold(connection: Connection, keys: Collection[Sha256]) -> None:
+    """Keep the open jobs of those keys as they are: one that is joined here must not be cancelled
+    by who does not see that yet. All at once and in one order, so that no two wait for each other.
+    """
+    if keys:
+        connection.execute(held_jobs(jobs.c.work_key.in_(keys)))
+
+
+def held_jobs(which: ColumnElement[bool]) -> Select[Any]:
+    """A query for the open jobs among `which`, that locks their rows in the order of their keys."""
+    return select(jobs.c.id).where(which, OPEN_JOBS).order_by(jobs.c.work_key).with_for_update()
+
+
 def _enqueue_one(connection: Connection, order: Order, ranks: dict[str, int], now: datetime) -> int:
     key = order.work.key
     while True:
@@ -113,7 +127,7 @@ def _enqueue_one(connection: Connection, order: Order, ranks: dict[str, int], no
 
 def _join(connection: Connection, key: Sha256, order: Order) -> int | None:
     """The open job of that key, made as urgent as its most urgent submitter wants it."""
-    found = connection.execute(open_job(key)).scalar()
+    found = connection.execute(held_jobs(jobs.c.work_key == key)).scalar()
     if found is None:
         return None
     urgent = and_(jobs.c.id == found, jobs.c.nice > order.nice)

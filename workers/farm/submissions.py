@@ -22,9 +22,9 @@ from store.digest import JSON
 from store.schema import job_events, jobs, submission_items, submissions
 from workers.errors import UnknownJobError
 from workers.farm.jobs import UNOWNED, Change, move
-from workers.farm.line import Order, enqueue, pokes_for
+from workers.farm.line import Order, enqueue, held_jobs, pokes_for
 from workers.farm.poke import SILENT, Poker
-from workers.farm.states import FINAL, OPEN
+from workers.farm.states import FINAL
 from workers.outcome import Outcome, outcome_from_json
 
 LEASE_SECONDS: Final = 60
@@ -285,6 +285,8 @@ def _withdraw(connection: Connection, submission_id: str, reason: str) -> int:
     mine = select(submission_items.c.job_id).where(
         submission_items.c.submission_id == submission_id
     )
+    # Two that withdraw at once must not each think that the other still wants the job.
+    held = list(connection.execute(held_jobs(jobs.c.id.in_(mine))).scalars())
     others = (
         select(submission_items.c.job_id)
         .join_from(submission_items, submissions)
@@ -294,13 +296,10 @@ def _withdraw(connection: Connection, submission_id: str, reason: str) -> int:
             or_(submissions.c.planner.is_(None), submissions.c.lease_until > now),
         )
     )
-    chosen = select(jobs.c.id).where(
-        jobs.c.id.in_(mine), jobs.c.state.in_(OPEN), jobs.c.id.not_in(others)
-    )
+    wanted = set(connection.execute(others).scalars())
     values = {**UNOWNED, "finished_at": now}
     change = Change(event="cancel", at=now, values=values, detail={"reason": reason})
-    found = list(connection.execute(chosen).scalars())
-    return sum(move(connection, job_id, change, true()) for job_id in found)
+    return sum(move(connection, job_id, change, true()) for job_id in held if job_id not in wanted)
 
 
 def _item(row: Any) -> ItemRow:
