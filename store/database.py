@@ -30,13 +30,14 @@ from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from store import postgresql
-from store.errors import NotAStoreError, StoreError, StoreUnreachableError
+from store.errors import NotAStoreError, OutdatedError, StoreError, StoreUnreachableError
 from store.schema import HEAD, generation
 
 _BUSY_MILLISECONDS: Final = 30_000
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _BEGIN: Final = "wheelfarm_begin"
 _LONGEST_MESSAGE: Final = 500
+_FORM: Final = "SELECT version_num FROM alembic_version"
 
 
 class Database:
@@ -45,6 +46,10 @@ class Database:
     `reading`, `writing` and `transaction` give a connection in its own transaction. All of them
     raise StoreError; StoreUnreachableError when the server is away or busy, and the same call
     may work later. `name` says which database it is, and is safe to show.
+
+    Once it was migrated, whoever may write looks first whether the tables are still of this code's
+    form, and no migration runs from there to the end of the transaction: OutdatedError is raised
+    after another process has brought them to a newer one.
     """
 
     def __init__(self, place: Path | str) -> None:
@@ -53,6 +58,7 @@ class Database:
         self._worker: Engine
         self._watch: sqlite3.Connection | None = None
         self._seen: tuple[int, str] | None = None
+        self._migrated = False
         if isinstance(place, str):
             self._engine = postgresql.make_engine(place)
             self.name = postgresql.name_of(self._engine)
@@ -76,9 +82,10 @@ class Database:
 
         Raises StoreError when the lock is not had in half a minute, or the disk refuses.
         """
-        with self.transaction() as connection:
+        with self._translated(), self._worker.begin() as connection:
             if self.in_postgresql:
                 postgresql.take_write_lock(connection)
+            self._check_form(connection)
             yield connection
 
     @contextmanager
@@ -89,6 +96,7 @@ class Database:
         is `writing`. For rows that many processes claim, never for what `writing` looks after.
         """
         with self._translated(), self._worker.begin() as connection:
+            self._check_form(connection)
             yield connection
 
     def migrate(self) -> None:
@@ -97,10 +105,26 @@ class Database:
         Raises NotAStoreError when a newer wheelfarm made them.
         """
         with self.reading() as connection:
-            if _revision(connection) == HEAD:
-                return
-        with self.writing() as connection:
-            bring_up_to_date(connection)
+            current = _revision(connection) == HEAD
+        if not current:
+            with self.writing() as connection:
+                bring_up_to_date(connection)
+        self._migrated = True
+
+    def check_form(self) -> None:
+        """Raise OutdatedError when the tables are not of this code's form any more."""
+        with self.reading() as connection:
+            self._check_form(connection)
+
+    def _check_form(self, connection: Connection) -> None:
+        if not self._migrated:
+            return  # whoever migrates, or has another form on purpose
+        found = connection.exec_driver_sql(_FORM).scalar()
+        if found != HEAD:
+            raise OutdatedError(
+                f"the catalogue {self.name} has form {found} now; this wheelfarm knows form {HEAD}",
+                hint="a newer wheelfarm has migrated it: install that version here, and start anew",
+            )
 
     def generation(self) -> str:
         """A value that is another one as soon as anybody has changed what pages are made of
@@ -189,9 +213,12 @@ def begin_again(connection: Connection, revision: str) -> None:
 
 def bring_up_to_date(connection: Connection) -> None:
     """Run the revisions that are missing, inside the connection's transaction."""
-    if _revision(connection) != HEAD:
+    found = _revision(connection)
+    if found != HEAD:
         if connection.dialect.name == "postgresql":
             postgresql.lift_statement_timeout(connection)
+            if found is not None:
+                postgresql.keep_out(connection)
         upgrade(connection, HEAD)
 
 
@@ -268,5 +295,5 @@ def _begin(connection: Connection) -> None:
 def _revision(connection: Connection) -> str | None:
     if not sqlalchemy.inspect(connection).has_table("alembic_version"):
         return None
-    text = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    text = connection.exec_driver_sql(_FORM).scalar()
     return None if text is None else str(text)

@@ -88,6 +88,16 @@ class StoreUnreachableError(StoreError):
     transient = True
 
 
+class OutdatedError(StoreError):
+    """The catalogue was brought to a newer form under a process that does not know it.
+
+    Nothing was written into that form, and nothing can be until the process is a newer one.
+    """
+
+    code = "outdated"
+    http_status = 503
+
+
 class UpstreamAwayError(WheelfarmError):
     """An index upstream does not answer, and what was asked for is not here yet."""
 

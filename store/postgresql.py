@@ -89,6 +89,13 @@ def lift_statement_timeout(connection: Connection) -> None:
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
 
 
+def keep_out(connection: Connection) -> None:
+    """Wait for every transaction that has looked at the form of the tables, and let none look at it
+    until this one ends: a look is a lock on its table, and stands to the end of who looked.
+    """
+    connection.exec_driver_sql("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+
+
 def is_passing(error: SQLAlchemyError) -> bool:
     """Whether the server was not reached, or the same call may work the next time."""
     if not isinstance(error, DBAPIError):

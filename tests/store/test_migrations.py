@@ -8,6 +8,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Executable, Table
 
 from store.database import Database, alembic_config, upgrade
-from store.errors import NotAStoreError, StoreError, StoreUnreachableError
+from store.errors import NotAStoreError, OutdatedError, StoreError, StoreUnreachableError
 from store.publish import Store
 from store.schema import (
     HEAD,
@@ -259,6 +260,45 @@ def test_a_catalogue_of_a_newer_wheelfarm_is_left_alone(
         Store.open(tmp_path / "store", database=database_url)
     assert caught.value.hint is not None
     assert "newer wheelfarm" in caught.value.hint
+
+
+def test_what_is_open_writes_nothing_into_a_newer_form(store: Store) -> None:
+    database = store.database
+    with database.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    for begin in (database.writing, database.transaction):
+        with pytest.raises(OutdatedError, match=f"has form 9999 now.* form {HEAD}"), begin():
+            raise AssertionError("it may not come so far")
+    with pytest.raises(OutdatedError) as caught:
+        database.check_form()
+    assert not caught.value.transient
+    assert database.generation()  # what is read is read
+
+
+def test_a_migration_waits_for_who_has_looked_at_the_form(empty: Database) -> None:
+    """Else one that looked before could write after."""
+    with empty.writing() as connection:
+        upgrade(connection, REVISIONS[1])
+    place = empty._engine.url.render_as_string(hide_password=False)
+    other = Database(place if empty.in_postgresql else Path(empty.name))
+    other._migrated = True  # by a wheelfarm whose form this was
+    order: list[str] = []
+
+    def migrate() -> None:
+        empty.migrate()
+        order.append("migrated")
+
+    thread = threading.Thread(target=migrate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("store.database.HEAD", REVISIONS[1])
+        with other.transaction():
+            patch.undo()
+            thread.start()
+            thread.join(0.5)
+            order.append("written")
+    thread.join()
+    assert order == ["written", "migrated"]
+    other.close()
 
 
 _OPEN = "import sys; from pathlib import Path; from store.publish import Store; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from starlette.applications import Starlette
 
 from store.access import Actor, is_loopback
 from store.accounts import Accounts
+from store.database import Database
 from store.delivery import Delivery
 from store.disk import sweep
-from store.errors import UsageError
+from store.errors import OutdatedError, StoreError, UsageError
 from store.gate import Gate
 from store.offer import Puller
 from store.protocol import BoundedProtocol
@@ -39,6 +41,8 @@ _LOG: Final = logging.getLogger("wheelfarm.serve")
 _BACKLOG: Final = 512
 _MOST_REQUESTS: Final = 800
 """At a time; a client that follows a submission counts for as long as it does."""
+_SECONDS_BETWEEN_LOOKS: Final = 3.0
+"""At the form of the catalogue, which a newer wheelfarm may change under a server."""
 _SECONDS_TO_LEAVE: Final = 3
 """How long a server that stops waits for running requests; who follows comes back by itself."""
 
@@ -87,7 +91,13 @@ def command(
         listener = _listen(host, port)
         click.echo(_url(host, listener.getsockname()[1]))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        run = partial(_run, listener=listener, root_path=root_path, access_log=not no_access_log)
+        server = _Server(
+            database=store.database,
+            listener=listener,
+            root_path=root_path,
+            access_log=not no_access_log,
+        )
+        run = server.run
         with _pulling(store, settings) as puller:
             if no_farm:
                 app = create_app(store, delivery, gate, keys_of(settings), puller)
@@ -183,20 +193,55 @@ def _minter(farm: Farm) -> Minter | None:
     return Minter(farm.store.database, farm.settings.trusts)
 
 
-def _run(app: Starlette, listener: socket.socket, root_path: str, *, access_log: bool) -> None:
-    config = uvicorn.Config(
-        app,
-        http=partial(BoundedProtocol, ready=app.state.ready),  # type: ignore[arg-type]
-        loop="uvloop",
-        ws="none",
-        access_log=access_log,
-        log_config=None,
-        server_header=False,
-        root_path=root_path.rstrip("/"),
-        limit_concurrency=_MOST_REQUESTS,
-        timeout_graceful_shutdown=_SECONDS_TO_LEAVE,
-    )
-    uvicorn.Server(config).run(sockets=[listener])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Server:
+    """Serves an application until it is told to stop, or the catalogue has a newer form."""
+
+    database: Database
+    listener: socket.socket
+    root_path: str
+    access_log: bool
+
+    def run(self, app: Starlette) -> None:
+        """Serve. Raises OutdatedError when it stopped for the catalogue's form."""
+        server = uvicorn.Server(self._config(app))
+        over, found = threading.Event(), list[OutdatedError]()
+        watch = threading.Thread(target=self._watch, args=(server, over, found))
+        watch.start()
+        try:
+            server.run(sockets=[self.listener])
+        finally:
+            over.set()
+            watch.join()
+        if found:
+            raise found[0]
+
+    def _watch(
+        self, server: uvicorn.Server, over: threading.Event, found: list[OutdatedError]
+    ) -> None:
+        while not over.wait(_SECONDS_BETWEEN_LOOKS):
+            try:
+                self.database.check_form()
+            except OutdatedError as error:
+                found.append(error)
+                server.should_exit = True
+                return
+            except StoreError as error:
+                _LOG.warning("the catalogue's form cannot be looked at: %s", error)
+
+    def _config(self, app: Starlette) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,
+            http=partial(BoundedProtocol, ready=app.state.ready),  # type: ignore[arg-type]
+            loop="uvloop",
+            ws="none",
+            access_log=self.access_log,
+            log_config=None,
+            server_header=False,
+            root_path=self.root_path.rstrip("/"),
+            limit_concurrency=_MOST_REQUESTS,
+            timeout_graceful_shutdown=_SECONDS_TO_LEAVE,
+        )
 
 
 def delivery_of(store: Store, settings: Settings) -> Delivery:

@@ -68,7 +68,8 @@ def command(*, settings_file: Path | None, store_option: Path | None, **options:
     a second signal hands them back at once. It ends by itself when the farm drains it.
 
     One line on standard output says what it offers, once it takes jobs; the log goes to standard
-    error. Exit status: 0 it was stopped or drained; 2 wrong usage; 3 trouble with the farm.
+    error. Exit status: 0 it was stopped or drained; 2 wrong usage; 3 trouble with the farm, also
+    when a newer wheelfarm has migrated the catalogue meanwhile.
     """
     _log_to_stderr()
     settings = _with_options(load_settings(file=settings_file, store=store_option), options)
@@ -100,6 +101,7 @@ def _work(settings: Settings, abilities: Abilities, app: Celery | None) -> None:
                 click.echo(_offer(station, abilities))
                 _wait(station, signals)
                 station.stop()
+                station.check()
 
 
 def _shift(rules: WorkerRules, *, has_broker: bool) -> Shift:

@@ -23,7 +23,7 @@ from typing import Final
 
 from store.digest import JSON
 from store.disk import disk_trouble, sweep
-from store.errors import StoreError, WheelfarmError
+from store.errors import OutdatedError, StoreError, WheelfarmError
 from workers.errors import (
     LeaseLostError,
     ToolchainChangedError,
@@ -102,6 +102,7 @@ class Station:
         self._handing_back: str | None = None
         self._holding_off: str | None = None
         self._paused = False
+        self._outdated: OutdatedError | None = None
         self._learned = set(abilities.ready)
         self._slots = [threading.Thread(target=self._work) for _ in range(shift.slots)]
         self._others = [threading.Thread(target=each) for each in (self._live, self._reap)]
@@ -152,6 +153,12 @@ class Station:
         """Whether it takes no more jobs, because somebody here or the farm said so."""
         return self._stopping.is_set()
 
+    def check(self) -> None:
+        """Raises OutdatedError when it stopped because the catalogue has a newer form: what it
+        had is not handed back, since it may not write; the leases lapse."""
+        if self._outdated is not None:
+            raise self._outdated
+
     def nudge(self) -> None:
         """There may be a job: look at once."""
         with self._nudge:
@@ -177,6 +184,8 @@ class Station:
             try:
                 if self.work_once():
                     continue
+            except OutdatedError as error:
+                self._give_up(error)
             except StoreError as error:
                 _LOG.warning("no look at the jobs: %s", error)
             with self._nudge:
@@ -292,6 +301,8 @@ class Station:
                 settle(self._farm, running.claim, ended)
         except LeaseLostError as error:
             _LOG.info("job %d is not ours any more: %s", job_id, error)
+        except OutdatedError as error:
+            self._give_up(error)
         except StoreError as error:
             _LOG.warning("how job %d ended cannot be told yet: %s", job_id, error)
             return False
@@ -303,6 +314,8 @@ class Station:
             try:
                 self._renew()
                 self._hear()
+            except OutdatedError as error:
+                self._give_up(error)
             except StoreError as error:
                 _LOG.warning("no heartbeat: %s", error)
 
@@ -339,6 +352,14 @@ class Station:
     def _sweep(self) -> None:
         sweep(scratch_of(self._farm.settings.cache))
         self._farm.store.blobs.sweep()
+
+    def _give_up(self, error: OutdatedError) -> None:
+        """The catalogue has a form that this code does not know: nothing can be done any more."""
+        if self._outdated is None:
+            _LOG.error("%s; no job is taken any more, and what runs is left to others", error)
+        self._outdated = error
+        self.drain()
+        self._stop_all("the catalogue has a newer form")
 
     def _stop_all(self, reason: str) -> None:
         with self._guard:
