@@ -61,7 +61,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
         if way != "nginx":
             yield Served(url=url, root=tmp_path, wheel=wheel, way=way, bucket=bucket)
             return
-        with _nginx(tmp_path, url) as front:
+        with nginx_before(tmp_path, url) as front:
             yield Served(url=front, root=tmp_path, wheel=wheel, way=way, bucket=None)
 
 
@@ -82,7 +82,7 @@ def _serving(root: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _nginx(root: Path, behind: str) -> Iterator[str]:
+def nginx_before(root: Path, behind: str) -> Iterator[str]:
     """The real nginx with the real file of deploy/nginx; only what it says to change is changed."""
     port = _free_port()
     text = (ROOT / "deploy/nginx/wheelfarm.conf").read_text()

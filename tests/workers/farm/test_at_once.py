@@ -80,7 +80,7 @@ def test_of_two_jobs_for_the_same_work_one_is_tried_again(ledger: Ledger) -> Non
         for _ in range(2):
             twins += ledger.enqueue([Order(work=work(f"p{number}"), submitter="ann")])
             ledger.cancel(twins[-1], "not wanted")
-        ended = at_once(*(lambda job=job: ledger.again(job) for job in twins))  # type: ignore[misc]
+        ended = at_once(*(lambda job=job: ledger.again(job) for job in twins))
         assert [each for each in ended if each is None] == [None]
         (refused,) = [each for each in ended if each is not None]
         assert "is doing the same work already" in str(refused)
