@@ -38,7 +38,8 @@ _SMALLEST_PACKED: Final = 400
 _LONGEST_PATH: Final = 600
 _LONGEST_HEADER: Final = 1_000
 _MOST_AGENTS: Final = 4_096
-_FOLDERS: Final = (b"simple", b"links", b"files")
+_FILES: Final = b"files"
+_FOLDERS: Final = (b"simple", b"links", _FILES)
 _LEVELS: Final = {"gzip": 6, "zstd": 9}
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -132,10 +133,13 @@ class Answers:
                 if name in said or name in _REFUSED or len(value) > _LONGEST_HEADER:
                     return None
                 said[name] = value
-        agent, accept = said.get(b"user-agent", b""), said.get(b"accept", b"")
-        if not self._suits(agent, target):
+        fingerprint, folder = _index_in(target)
+        if not self._suits(said.get(b"user-agent", b""), fingerprint):
             return None
-        key = (target, accept, said.get(b"accept-encoding", b""))
+        form = (b"", b"")  # a file has one only
+        if folder != _FILES:
+            form = (said.get(b"accept", b""), said.get(b"accept-encoding", b""))
+        key = (target, *form)
         known, personal = said.get(b"if-none-match", b""), b"authorization" in said
         return Question(key=key, known=known, personal=personal)
 
@@ -159,9 +163,8 @@ class Answers:
             while self._bytes > self._most and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1][2].memory
 
-    def _suits(self, agent: bytes, target: bytes) -> bool:
+    def _suits(self, agent: bytes, fingerprint: bytes) -> bool:
         """Whether the client says nothing of itself that speaks against the index."""
-        fingerprint = _fingerprint_in(target)
         fits = self._agents.get((agent, fingerprint))
         if fits is None:
             fits = _fits(agent.decode("latin-1"), fingerprint.decode("latin-1"))
@@ -191,10 +194,11 @@ def _fits(agent: str, fingerprint: str) -> bool:
         return False
 
 
-def _fingerprint_in(target: bytes) -> bytes:
-    """The segment of the path before that of the folder; empty where there is none."""
+def _index_in(target: bytes) -> tuple[bytes, bytes]:
+    """The folder of an index that the path leads into, and the segment before it, which is the
+    fingerprint; empty where there is none."""
     parts = target.partition(b"?")[0].split(b"/")
     for folder in _FOLDERS:
         if folder in parts[2:]:
-            return parts[parts.index(folder, 2) - 1]
-    return b""
+            return parts[parts.index(folder, 2) - 1], folder
+    return b"", b""
