@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -250,6 +250,19 @@ def test_nginx_packs_pages_and_keeps_bodies_small(served: Served) -> None:
     assert again.status_code == 304
     large = requests.post(f"{served.url}resolve", data=b"x" * 200_000, timeout=30)
     assert large.status_code == 413
+
+
+@pytest.mark.parametrize("served", ["nginx"], indirect=True)
+def test_what_is_published_is_on_the_page_behind_nginx_soon(served: Served, tmp_path: Path) -> None:
+    page = f"{served.url}{INDEX}/simple/wheaty/"
+    assert all("wheaty-7" not in requests.get(page, timeout=30).text for _ in range(3))
+    with closing(Store.open(tmp_path / "store", verifier=read_wheel)) as store:
+        release = publish(store, make_wheel(tmp_path, version="7", tag="py3-none-any"))
+    ends = time.monotonic() + 60
+    while release.filename not in requests.get(page, timeout=30).text:
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+    assert all(release.filename in requests.get(page, timeout=30).text for _ in range(3))
 
 
 @pytest.mark.parametrize(
