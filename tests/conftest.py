@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from tests.services import new_database, postgresql, redis_server, redis_url
 from tests.store.buckets import bucket, s3_endpoint
 
 __all__ = ["bucket", "new_database", "postgresql", "redis_server", "redis_url", "s3_endpoint"]
+
+# As the Makefile has it: else each of the commands and servers that tests start compiles the farm.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples every time: what a change breaks is then the change's doing. Other ones are for
 # `HYPOTHESIS_PROFILE=explore`.
