@@ -1,0 +1,39 @@
+"""The command line inside the test's own process, where the test is not about processes."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from click.testing import CliRunner
+
+from workers.cli import main
+
+
+def wheelfarm(
+    *words: str | Path, stdin: bytes = b"", folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What `wheelfarm WORDS` does in a folder: its status, and all that it prints.
+
+    An exception that the command lets through is raised: a process would print its traceback.
+    """
+    command = ["wheelfarm", *map(str, words)]
+    with (
+        contextlib.chdir(folder or Path.cwd()),
+        patch.object(sys, "argv", command),
+        CliRunner().isolation(stdin) as (out, err, _),
+    ):
+        status = _status()
+        text = (each.getvalue().decode("utf-8") for each in (out, err))
+        return subprocess.CompletedProcess(command, status, *text)
+
+
+def _status() -> int:
+    try:
+        main()
+    except SystemExit as ended:
+        assert isinstance(ended.code, int)
+        return ended.code
