@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,7 +16,10 @@ from workers.cli import main
 
 
 def wheelfarm(
-    *words: str | Path, stdin: bytes = b"", folder: Path | None = None
+    *words: str | Path,
+    stdin: bytes = b"",
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """What `wheelfarm WORDS` does in a folder: its status, and all that it prints.
 
@@ -24,6 +29,7 @@ def wheelfarm(
     with (
         contextlib.chdir(folder or Path.cwd()),
         patch.object(sys, "argv", command),
+        patch.dict(os.environ, os.environ if environment is None else environment, clear=True),
         CliRunner().isolation(stdin) as (out, err, _),
     ):
         status = _status()
