@@ -24,7 +24,7 @@ from builder.errors import SdistError, TreeError
 from builder.failure import StepFailed
 from builder.isolation import Uv, isolated_environment
 from builder.prepare import new_folder
-from builder.requirements import resolve
+from builder.requirements import readable, resolve, unmet
 from builder.sdist import read_build_system
 from builder.toolchain.python_facts import PythonFacts, python_facts
 from store.provenance import Recipe
@@ -95,9 +95,11 @@ def _run_backend(tree: Path, scratch: Path, log: Path, moment: int, index_url: s
 def _equip(backend: Backend, stated: Sequence[str], facts: PythonFacts, python: Path) -> None:
     """Install what the tree states, then what its backend asks for beside it."""
     isolated = backend.isolated
-    isolated.install(resolve(stated, (), facts, isolated.uv, python))
-    if asked := backend.requirements_for("sdist"):
-        isolated.install(resolve([*stated, *asked], (), facts, isolated.uv, python))
+    pins = resolve(stated, (), facts, isolated.uv, python)
+    isolated.install(pins)
+    asked = [*stated, *backend.requirements_for("sdist")]
+    if unmet(readable(asked, facts), pins):
+        isolated.install(resolve(asked, (), facts, isolated.uv, python))
 
 
 def _told(failed: StepFailed | SdistError) -> TreeError:

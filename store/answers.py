@@ -4,9 +4,10 @@ A page is the same as long as nobody changed what it is made of, and whether som
 for each request anew (`Database.generation`): every process and every machine that writes is seen
 by the next request. So an answer is never old, and never has to be thrown away by who changes
 something. What an answer depends on beside the catalogue is in its question (path, query,
-`Accept`, `Accept-Encoding`), or keeps it from being kept: a token, a client of another
-fingerprint. The settings of a server do not change while it runs, but a rule of theirs may look
-at the clock: nothing is kept for longer than a minute.
+`Accept`, `Accept-Encoding`, whether a token came along), or keeps it from being kept: a range, a
+client of another fingerprint. What was answered to a token goes to tokens only, and to each after
+the gate has let it in. The settings of a server do not change while it runs, but a rule of theirs
+may look at the clock: nothing is kept for longer than a minute.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _SMALLEST_PACKED: Final = 400
 _LONGEST_PATH: Final = 600
 _LONGEST_HEADER: Final = 1_000
 _MOST_AGENTS: Final = 4_096
-_FOLDERS: Final = (b"simple", b"links", b"files")
+_FILES: Final = b"files"
+_FOLDERS: Final = (b"simple", b"links", _FILES)
 _LEVELS: Final = {"gzip": 6, "zstd": 9}
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -58,10 +60,11 @@ def is_worth_packing(body: bytes) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked: the `key` of what an answer depends on, and what the client has (its
-    ``If-None-Match``)."""
+    ``If-None-Match``). `personal`: by a token, so that the gate comes before any answer."""
 
     key: tuple[bytes, bytes, bytes]
     known: bytes
+    personal: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ class Answers:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
-        self._kept: OrderedDict[tuple[bytes, bytes, bytes], tuple[Hashable, float, Answer]]
+        self._kept: OrderedDict[tuple[bool, bytes, bytes, bytes], tuple[Hashable, float, Answer]]
         self._kept = OrderedDict()
         self._bytes = 0
         self._guard = threading.Lock()
@@ -125,24 +128,28 @@ class Answers:
 
     def question(self, method: bytes | str, target: bytes, headers: Headers) -> Question | None:
         """The question in a request for `target` (path and query); None for one whose answer is
-        nobody else's."""
+        not worth keeping."""
         if method not in _METHODS or len(target) > _LONGEST_PATH:
             return None
         said: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _HEARD:
-                if name in said or name in _PERSONAL or len(value) > _LONGEST_HEADER:
+                if name in said or name in _REFUSED or len(value) > _LONGEST_HEADER:
                     return None
                 said[name] = value
-        agent, accept = said.get(b"user-agent", b""), said.get(b"accept", b"")
-        if not self._suits(agent, target):
+        fingerprint, folder = _index_in(target)
+        if not self._suits(said.get(b"user-agent", b""), fingerprint):
             return None
-        key = (target, accept, said.get(b"accept-encoding", b""))
-        return Question(key=key, known=said.get(b"if-none-match", b""))
+        form = (b"", b"")  # a file has one only
+        if folder != _FILES:
+            form = (said.get(b"accept", b""), said.get(b"accept-encoding", b""))
+        key = (target, *form)
+        known, personal = said.get(b"if-none-match", b""), b"authorization" in said
+        return Question(key=key, known=known, personal=personal)
 
     def find(self, question: Question, generation: Hashable) -> Answer | None:
         """The answer that was kept of that generation."""
-        held = self._kept.get(question.key)
+        held = self._kept.get((question.personal, *question.key))
         if held is None or held[0] != generation or held[1] < time.monotonic():
             return None
         return held[2]
@@ -152,16 +159,16 @@ class Answers:
         if len(answer.body) > LARGEST:
             return
         until = time.monotonic() + _SECONDS
+        place = (asking.question.personal, *asking.question.key)
         with self._guard:
-            old = self._kept.pop(asking.question.key, None)
-            self._kept[asking.question.key] = (asking.generation, until, answer)
+            old = self._kept.pop(place, None)
+            self._kept[place] = (asking.generation, until, answer)
             self._bytes += answer.memory - (old[2].memory if old else 0)
             while self._bytes > self._most and len(self._kept) > 1:
                 self._bytes -= self._kept.popitem(last=False)[1][2].memory
 
-    def _suits(self, agent: bytes, target: bytes) -> bool:
+    def _suits(self, agent: bytes, fingerprint: bytes) -> bool:
         """Whether the client says nothing of itself that speaks against the index."""
-        fingerprint = _fingerprint_in(target)
         fits = self._agents.get((agent, fingerprint))
         if fits is None:
             fits = _fits(agent.decode("latin-1"), fingerprint.decode("latin-1"))
@@ -172,8 +179,14 @@ class Answers:
 
 
 _METHODS: Final = (b"GET", b"HEAD", "GET", "HEAD")
-_PERSONAL: Final = frozenset({b"authorization", b"range", b"cookie"})
-_HEARD: Final = _PERSONAL | {b"accept", b"accept-encoding", b"if-none-match", b"user-agent"}
+_REFUSED: Final = frozenset({b"range", b"cookie"})
+_HEARD: Final = _REFUSED | {
+    b"accept",
+    b"accept-encoding",
+    b"authorization",
+    b"if-none-match",
+    b"user-agent",
+}
 
 
 def _fits(agent: str, fingerprint: str) -> bool:
@@ -185,10 +198,11 @@ def _fits(agent: str, fingerprint: str) -> bool:
         return False
 
 
-def _fingerprint_in(target: bytes) -> bytes:
-    """The segment of the path before that of the folder; empty where there is none."""
+def _index_in(target: bytes) -> tuple[bytes, bytes]:
+    """The folder of an index that the path leads into, and the segment before it, which is the
+    fingerprint; empty where there is none."""
     parts = target.partition(b"?")[0].split(b"/")
     for folder in _FOLDERS:
         if folder in parts[2:]:
-            return parts[parts.index(folder, 2) - 1]
-    return b""
+            return parts[parts.index(folder, 2) - 1], folder
+    return b"", b""

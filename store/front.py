@@ -1,5 +1,7 @@
 """What stands before the routes: an answer that is ready goes out, everything else is handed on.
 
+Who sends a token is handed on: an answer that is ready is for the routes to give, behind the gate.
+
 Pure ASGI. A server that can may ask `ready` itself, before it makes a request of what it read
 (`store.protocol`).
 """
@@ -76,11 +78,13 @@ class Front:
         generation = await self._watch.later() if question else None
         if question is None or generation is None:
             await self._app(scope, receive, send)
-        elif answer := self._answers.find(question, generation):
+            return
+        answer = None if question.personal else self._answers.find(question, generation)
+        if answer:
             await _send(answer, question, scope["method"], send)
-        else:
-            scope[ASKING] = Asking(question=question, generation=generation)
-            await self._app(scope, receive, send)
+            return
+        scope[ASKING] = Asking(question=question, generation=generation)
+        await self._app(scope, receive, send)
 
     def _question(self, scope: Scope) -> Question | None:
         raw, query = scope.get("raw_path"), scope["query_string"]
@@ -110,7 +114,7 @@ class Ready:
         `first`: it is the first one of what its connection had to read in this turn.
         """
         question = self._answers.question(method, target, headers)
-        if question is None:
+        if question is None or question.personal:
             return None
         if self._seen is None or not first:
             self._look()

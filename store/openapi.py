@@ -77,6 +77,12 @@ SCHEMAS: Final[Mapping[str, Any]] = {
             "requires-python": {"type": ["string", "null"]},
             "core-metadata": {"type": "object", "required": ["sha256"]},
             "yanked": {"type": ["boolean", "string"]},
+            "_wheelfarm": {
+                "description": "Where the signed statement and the bill of materials are.",
+                "type": "object",
+                "required": ["statement", "sbom"],
+                "properties": {"statement": {"type": "string"}, "sbom": {"type": "string"}},
+            },
         },
     },
     "Index": {

@@ -18,10 +18,12 @@ from urllib.parse import quote
 
 from packaging.version import Version
 
+from store.attestation import SUFFIX_OF_STATEMENT
 from store.catalogue import IndexSummary
 from store.digest import JSON
 from store.offer import Offer
 from store.release import Release, timestamp
+from store.sbom import SUFFIX as SUFFIX_OF_SBOM
 from store.status import ACTIVE, ProjectStatus
 
 Listed: TypeAlias = Release | Offer
@@ -190,7 +192,18 @@ def _file_json(release: Listed, files: str) -> JSON:
         "hashes": {"sha256": release.sha256},
         **known,
         "yanked": _yanked_json(release.yanked),
+        **_papers(release, files),
     }
+
+
+def _papers(release: Listed, files: str) -> dict[str, JSON]:
+    """Where the signed statement and the bill of materials are, under a key of our own: those that
+    begin with an underscore are an index's (PEP 691), and PEP 740's `provenance` is another form.
+    """
+    if isinstance(release, Offer):
+        return {}
+    url = _file_url(release, files)
+    return {"_wheelfarm": {"statement": url + SUFFIX_OF_STATEMENT, "sbom": url + SUFFIX_OF_SBOM}}
 
 
 def _yanked_json(reason: str | None) -> JSON:

@@ -24,7 +24,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from importlib.metadata import version
 from typing import Final
 from urllib.parse import quote
@@ -43,7 +43,7 @@ from starlette.routing import Route
 
 from store import openapi, pages
 from store.accounts import Accounts
-from store.answers import Answer, Answers, is_worth_packing, pack
+from store.answers import Answer, Answers, Asking, is_worth_packing, pack
 from store.attestation import SUFFIX_OF_STATEMENT, attest
 from store.channel import RELEASE, UPSTREAM, Channel, parse_channel
 from store.delivery import Asked, Delivery, has_already
@@ -159,10 +159,10 @@ def _routes() -> list[Route]:
         gated_route(openapi.PATH, _openapi),
         gated_route("/resolve", _resolve, method="POST"),
         gated_route("/{channel:channel}/resolve", _resolve, method="POST"),
-        gated_route(f"{index}/simple/", _project_list),
-        gated_route(f"{index}/simple/{{project}}/", _project),
-        gated_route(f"{index}/links/", _links),
-        gated_route(f"{index}/files/{{filename}}", _file),
+        gated_route(f"{index}/simple/", _ready_or(_project_list)),
+        gated_route(f"{index}/simple/{{project}}/", _ready_or(_project)),
+        gated_route(f"{index}/links/", _ready_or(_links)),
+        gated_route(f"{index}/files/{{filename}}", _ready_or(_file)),
         gated_route(f"{index}/provenance/{{filename}}", _provenance),
         gated_route(f"{index}/{{page:path}}", _add_slash),
     ]
@@ -171,7 +171,8 @@ def _routes() -> list[Route]:
 def _home(request: Request) -> Response:
     covers = caller_of(request).grant.covers
     shown = [each for each in _store(request).catalogue.indexes() if covers(each.channel)]
-    return _page(request, pages.home_html(shown), pages.HTML, kept=True)
+    for_all = "authorization" not in request.headers  # a token sees what it covers
+    return _page(request, pages.home_html(shown), pages.HTML, kept=for_all)
 
 
 def _health(request: Request) -> Response:
@@ -355,7 +356,7 @@ def _deliver(
     if ASKING in request.scope and (ready := delivery.ready(asked, note)):
         _keep(request, ready)
         if not has_already(request, ready.etag):
-            return Response(ready.body, headers={k.decode(): v.decode() for k, v in ready.headers})
+            return _as_it_was(ready)
     return delivery.answer(asked)
 
 
@@ -467,6 +468,31 @@ def _page(request: Request, text: str | bytes, media: str, *, kept: bool = False
     if kept:
         _keep(request, Answer(etag=headers["etag"], headers=tuple(answer.raw_headers), body=sent))
     return Response(status_code=304, headers=headers) if known else answer
+
+
+def _ready_or(handler: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """The handler, asked only when no answer is ready: for those who passed the gate."""
+
+    @wraps(handler)
+    def answer(request: Request) -> Response:
+        asking: Asking | None = request.scope.get(ASKING)
+        answers: Answers = request.app.state.answers
+        ready = answers.find(asking.question, asking.generation) if asking else None
+        if asking is None or ready is None:
+            return handler(request)
+        if ready.is_known_to(asking.question):
+            return _as_it_was(ready, known=True)
+        if ready.sent and request.method == "GET":
+            ready.sent()
+        return _as_it_was(ready)
+
+    return answer
+
+
+def _as_it_was(ready: Answer, *, known: bool = False) -> Response:
+    answer = Response(status_code=304) if known else Response(ready.body)
+    answer.raw_headers = list(ready.not_modified() if known else ready.headers)
+    return answer
 
 
 def _keep(request: Request, answer: Answer) -> None:

@@ -255,7 +255,7 @@ def _memory() -> Path | None:
 
     Each database of a test is some 300 files, made and removed: on a disk that is most of its cost.
     """
-    memory = Path("/dev/shm")  # noqa: S108 # a new folder is made in it
+    memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK | os.X_OK):
         return None
     return memory if shutil.disk_usage(memory).free > _ROOM else None

@@ -152,6 +152,17 @@ def test_a_local_sdist_is_copied_and_hashed(tmp_path: Path) -> None:
     assert sdist.source.origin == Origin(kind="local", location=str(given), pinned=False)
 
 
+def test_a_local_sdist_that_lies_there_already_is_not_copied(tmp_path: Path) -> None:
+    first = sdist_of(tmp_path, SETUP)
+    file = first.path.stat()
+    again = local_sdist(first.path, tmp_path / "sdists")
+    assert (again.path, again.source.sha256) == (first.path, first.source.sha256)
+    assert (file.st_ino, file.st_mtime_ns) == (
+        again.path.stat().st_ino,
+        again.path.stat().st_mtime_ns,
+    )
+
+
 def test_what_is_no_local_sdist_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(SdistError, match="no such file"):
         local_sdist(tmp_path / "thing-1.0.tar.gz", tmp_path)

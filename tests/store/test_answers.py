@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ import zstandard
 from sqlalchemy import event
 
 from store import protocol
-from store.access import Actor
+from store.access import Actor, Grant, parse_pattern
+from store.accounts import Accounts, NewToken
 from store.answers import Answer, Answers, Asking, Question, pack
 from store.audit import Deed, audited
 from store.channel import RELEASE
 from store.fingerprint import fingerprint_of
 from store.front import Ready
+from store.gate import Gate
 from store.invalidate import Invalidation
 from store.pages import JSON_V1
 from store.protocol import BoundedProtocol
@@ -221,6 +224,36 @@ def test_what_is_somebody_s_own_is_neither_kept_nor_given(
         assert answer.status_code == 401
 
 
+def test_what_a_token_was_answered_is_ready_for_tokens_behind_the_gate(filled: Store) -> None:
+    client = Client(filled, gate=Gate(accounts=Accounts(filled.database), anonymous="none"))
+    mine, other, narrow = (token_for(filled, channel) for channel in ("*", "*", "dev/ada"))
+    wheel = filled.catalogue.listing(RELEASE, fingerprint_of(LINUX))[0]
+    for number, path in enumerate((PAGE, f"{INDEX}/simple/", f"{INDEX}/files/{wheel.filename}"), 1):
+        first = raw(client, path, authorization=mine)
+        again = raw(client, path, authorization=other)
+        assert (again.status_code, again.content) == (200, first.content)
+        assert sorted(again.headers.items()) == sorted(first.headers.items())
+        assert len(held(client)) == number
+        etag = first.headers["etag"]
+        assert raw(client, path, authorization=mine, if_none_match=etag).status_code == 304
+        assert raw(client, path).status_code == 401
+        assert raw(client, path, authorization=narrow).status_code == 403
+        assert raw(client, path, authorization="Bearer nonsense").status_code == 401
+    assert first.headers["cache-control"].startswith("private")
+    homes = [raw(client, "/", authorization=one).text for one in (mine, narrow)]
+    assert [INDEX in home for home in homes] == [True, False]
+    accounts = Accounts(filled.database)
+    for account in accounts.all():
+        accounts.revoke(account.id, Actor(who="ada"))
+    assert raw(client, PAGE, authorization=mine).status_code == 401
+
+
+def token_for(store: Store, channel: str) -> str:
+    grant = Grant(scopes=frozenset({"read"}), channels=(parse_pattern(channel),))
+    new = NewToken(name="ci", grant=grant, life=timedelta(days=1))
+    return f"Bearer {Accounts(store.database).create(new, Actor(who='ada'))[1].text}"
+
+
 def test_errors_are_not_kept(client: Client) -> None:
     for path in (f"{INDEX}/simple/none/", f"/release/{fingerprint_of(OTHER_LINUX)}/simple/"):
         assert raw(client, path).status_code == 404
@@ -230,7 +263,7 @@ def test_errors_are_not_kept(client: Client) -> None:
 def test_memory_is_bounded_and_the_newest_stay() -> None:
     answers = Answers(most_bytes=100_000)
     for number in range(100):
-        question = Question(key=(b"/%d" % number, b"", b""), known=b"")
+        question = Question(key=(b"/%d" % number, b"", b""), known=b"", personal=False)
         asking = Asking(question=question, generation=1)
         answers.keep(asking, Answer(etag='"a"', headers=(), body=bytes(9_000)))
         assert answers.find(question, 1)

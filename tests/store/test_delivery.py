@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator
 
         @functools.cache
         def served(way: str) -> Served:
-            bucket = None if way == "nginx" else new_bucket(s3_endpoint)
+            bucket = _bucket_for(way, s3_endpoint)
             return stack.enter_context(_served(way, tmp_path_factory.mktemp(way), bucket))
 
         yield served
@@ -69,11 +69,14 @@ def served(request: pytest.FixtureRequest, ways: Ways) -> Served:
 
 
 @pytest.fixture
-def streamed(tmp_path: Path, s3_endpoint: str) -> Iterator[Served]:
-    """A store of the test's own, over a bucket that it may harm, whose files go through the
-    server."""
-    with _served("stream", tmp_path, new_bucket(s3_endpoint)) as made:
+def alone(request: pytest.FixtureRequest, tmp_path: Path, s3_endpoint: str) -> Iterator[Served]:
+    """A store of the test's own in `tmp_path`, which it may change."""
+    with _served(request.param, tmp_path, _bucket_for(request.param, s3_endpoint)) as made:
         yield made
+
+
+def _bucket_for(way: str, endpoint: str) -> Bucket | None:
+    return None if way == "nginx" else new_bucket(endpoint)
 
 
 @contextmanager
@@ -235,20 +238,22 @@ def test_a_redirect_is_kept_for_less_long_than_its_signature_holds(served: Serve
     assert int(kept[1]) < int(good[1])
 
 
-def test_changed_bytes_are_not_streamed_to_their_end(streamed: Served) -> None:
-    assert streamed.bucket is not None
-    streamed.bucket.put(f"blobs/{place_of(streamed.wheel.sha256)}", b"x" * streamed.wheel.size)
+@pytest.mark.parametrize("alone", ["stream"], indirect=True)
+def test_changed_bytes_are_not_streamed_to_their_end(alone: Served) -> None:
+    assert alone.bucket is not None
+    alone.bucket.put(f"blobs/{place_of(alone.wheel.sha256)}", b"x" * alone.wheel.size)
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        requests.get(streamed.file, timeout=30)
+        requests.get(alone.file, timeout=30)
 
 
-def test_a_bucket_that_is_gone_is_the_farms_trouble(streamed: Served) -> None:
-    assert streamed.bucket is not None
-    streamed.bucket.destroy()
-    answer = requests.get(streamed.file, timeout=60)
+@pytest.mark.parametrize("alone", ["stream"], indirect=True)
+def test_a_bucket_that_is_gone_is_the_farms_trouble(alone: Served) -> None:
+    assert alone.bucket is not None
+    alone.bucket.destroy()
+    answer = requests.get(alone.file, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (500, "store-trouble")
-    assert streamed.bucket.name not in answer.text
-    assert "there is no such bucket" in (streamed.root / "serve.log").read_text()
+    assert alone.bucket.name not in answer.text
+    assert "there is no such bucket" in (alone.root / "serve.log").read_text()
 
 
 @pytest.mark.parametrize("served", ["nginx"], indirect=True)
@@ -284,6 +289,19 @@ def test_nginx_packs_pages_and_keeps_bodies_small(served: Served) -> None:
     assert again.status_code == 304
     large = requests.post(f"{served.url}resolve", data=b"x" * 200_000, timeout=30)
     assert large.status_code == 413
+
+
+@pytest.mark.parametrize("alone", ["nginx"], indirect=True)
+def test_what_is_published_is_on_the_page_behind_nginx_soon(alone: Served, tmp_path: Path) -> None:
+    page = f"{alone.url}{INDEX}/simple/wheaty/"
+    assert all("wheaty-7" not in requests.get(page, timeout=30).text for _ in range(3))
+    with closing(Store.open(tmp_path / "store", verifier=read_wheel)) as store:
+        release = publish(store, make_wheel(tmp_path, version="7", tag="py3-none-any"))
+    ends = time.monotonic() + 60
+    while release.filename not in requests.get(page, timeout=30).text:
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+    assert all(release.filename in requests.get(page, timeout=30).text for _ in range(3))
 
 
 @pytest.mark.parametrize(

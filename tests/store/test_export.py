@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
@@ -17,6 +18,7 @@ from store.export import export
 from store.fingerprint import fingerprint_of
 from store.keyring import FOLDER as KEYS
 from store.keyring import KeyRing
+from store.pages import JSON_V1
 from store.publish import Store
 from tests.store.client import Client
 from tests.store.wheelshop import LINUX, OTHER_LINUX, make_wheel, publish
@@ -60,8 +62,10 @@ def test_statements_and_bills_are_those_that_a_server_gives(store: Store, tmp_pa
     folder = tmp_path / "out"
     export(store, RELEASE, HERE, folder, keys)
     client = Client(store)
-    for name in (f"{wheel}.cdx.json", f"{wheel}.intoto.jsonl"):
-        answer = client.get(f"/release/{HERE}/files/{name}")
+    page = f"/release/{HERE}/simple/wheaty/"
+    (listed,) = client.get(page, accept=JSON_V1).json()["files"]
+    for what, name in (("sbom", f"{wheel}.cdx.json"), ("statement", f"{wheel}.intoto.jsonl")):
+        answer = client.get(urljoin(page, listed["_wheelfarm"][what]))
         assert (answer.status_code, answer.text) == (200, (folder / name).read_text())
     assert client.get("/keys.json").text == (folder / "keys.json").read_text()
     export(store, RELEASE, HERE, folder)

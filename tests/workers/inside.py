@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 from click.testing import CliRunner
 
 from workers.cli import main
@@ -38,8 +39,8 @@ def wheelfarm(
 
 
 def _status() -> int:
-    try:
+    with pytest.raises(SystemExit) as ended:
         main()
-    except SystemExit as ended:
-        assert isinstance(ended.code, int)
-        return ended.code
+    status = ended.value.code
+    assert isinstance(status, int)
+    return status
