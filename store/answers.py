@@ -97,8 +97,12 @@ class Answer:
         return bool(question.known) and names_etag(question.known.decode("latin-1"), self.etag)
 
     def not_modified(self) -> tuple[tuple[bytes, bytes], ...]:
-        """The headers of the 304 in its place (RFC 9110, section 15.4.5)."""
-        return tuple(pair for pair in self.headers if not pair[0].startswith(b"content-"))
+        """The headers of the 304 in its place (RFC 9110, section 15.4.5).
+
+        Not where nginx finds the file: it would send that instead.
+        """
+        dropped = (b"content-", b"x-accel-")
+        return tuple(pair for pair in self.headers if not pair[0].startswith(dropped))
 
     @cached_property
     def written(self) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ __all__ = [
     "bucket", "database_url", "migrated", "migrated_apart", "new_database", "postgresql",
     "redis_server", "redis_url", "s3_endpoint",
 ]  # fmt: skip
+
+# As the Makefile has it: else each of the commands and servers that tests start compiles the farm.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # The same examples every time: what a change breaks is then the change's doing. Other ones are for
 # `HYPOTHESIS_PROFILE=explore`.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from store.fingerprint import fingerprint_of
 from store.publish import Store
 from store.release import Release
 from store.shelf import place_of
-from tests.store.buckets import Bucket
+from tests.store.buckets import Bucket, new_bucket, use
 from tests.store.test_clients import Install, both
 from tests.store.wheelshop import LINUX, make_wheel, publish, read_wheel
 
@@ -45,24 +46,59 @@ class Served:
         return f"{self.url}{INDEX}/files/{self.wheel.filename}"
 
 
+Ways = Callable[[str], Served]
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory, s3_endpoint: str) -> Iterator[Ways]:
+    """One served store for each way, made when it is first asked for."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def served(way: str) -> Served:
+            bucket = _bucket_for(way, s3_endpoint)
+            return stack.enter_context(_served(way, tmp_path_factory.mktemp(way), bucket))
+
+        yield served
+
+
 @pytest.fixture(params=WAYS)
-def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
-    way: str = request.param
-    bucket: Bucket | None = None if way == "nginx" else request.getfixturevalue("bucket")
-    store = Store.open(
-        tmp_path / "store", blobs=bucket.url if bucket else None, verifier=read_wheel
-    )
-    wheel = publish(store, make_wheel(tmp_path, requires=("corny",), members={"b.py": b"#" * 5000}))
-    publish(store, make_wheel(tmp_path, name="corny", tag="py3-none-any"))
+def served(request: pytest.FixtureRequest, ways: Ways) -> Served:
+    """The store of a way, for all tests that leave it as it was."""
+    return ways(request.param)
+
+
+@pytest.fixture
+def alone(request: pytest.FixtureRequest, tmp_path: Path, s3_endpoint: str) -> Iterator[Served]:
+    """A store of the test's own in `tmp_path`, which it may change."""
+    with _served(request.param, tmp_path, _bucket_for(request.param, s3_endpoint)) as made:
+        yield made
+
+
+def _bucket_for(way: str, endpoint: str) -> Bucket | None:
+    return None if way == "nginx" else new_bucket(endpoint)
+
+
+@contextmanager
+def _served(way: str, root: Path, bucket: Bucket | None) -> Iterator[Served]:
+    with pytest.MonkeyPatch.context() as environment, ExitStack() as stack:
+        if bucket is not None:
+            use(bucket, environment)
+        wheel = _fill(root, bucket)
+        settings = {"redirect": "blob-redirects = true", "nginx": 'accel-prefix = "/_blobs"'}
+        (root / "wheelfarm.toml").write_text(settings.get(way, ""))
+        url = stack.enter_context(_serving(root))
+        environment.undo()  # the server has it
+        front = stack.enter_context(nginx_before(root, url)) if way == "nginx" else url
+        yield Served(url=front, root=root, wheel=wheel, way=way, bucket=bucket)
+
+
+def _fill(root: Path, bucket: Bucket | None) -> Release:
+    store = Store.open(root / "store", blobs=bucket.url if bucket else None, verifier=read_wheel)
+    wheel = publish(store, make_wheel(root, requires=("corny",), members={"b.py": b"#" * 5000}))
+    publish(store, make_wheel(root, name="corny", tag="py3-none-any"))
     store.close()
-    settings = {"redirect": "blob-redirects = true", "nginx": 'accel-prefix = "/_blobs"'}
-    (tmp_path / "wheelfarm.toml").write_text(settings.get(way, ""))
-    with _serving(tmp_path) as url:
-        if way != "nginx":
-            yield Served(url=url, root=tmp_path, wheel=wheel, way=way, bucket=bucket)
-            return
-        with nginx_before(tmp_path, url) as front:
-            yield Served(url=front, root=tmp_path, wheel=wheel, way=way, bucket=None)
+    return wheel
 
 
 @contextmanager
@@ -172,6 +208,9 @@ def test_a_range_behind_the_end(served: Served) -> None:
 def test_what_the_client_has_is_304(served: Served) -> None:
     etag = {"If-None-Match": f'"{served.wheel.sha256}"'}
     assert requests.get(served.file, headers=etag, timeout=30).status_code == 304
+    assert requests.get(served.file, timeout=30).status_code == 200  # it may be kept from now on
+    again = requests.get(served.file, headers=etag, timeout=30)
+    assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.parametrize("served", ["stream", "nginx"], indirect=True)
@@ -199,22 +238,22 @@ def test_a_redirect_is_kept_for_less_long_than_its_signature_holds(served: Serve
     assert int(kept[1]) < int(good[1])
 
 
-@pytest.mark.parametrize("served", ["stream"], indirect=True)
-def test_changed_bytes_are_not_streamed_to_their_end(served: Served) -> None:
-    assert served.bucket is not None
-    served.bucket.put(f"blobs/{place_of(served.wheel.sha256)}", b"x" * served.wheel.size)
+@pytest.mark.parametrize("alone", ["stream"], indirect=True)
+def test_changed_bytes_are_not_streamed_to_their_end(alone: Served) -> None:
+    assert alone.bucket is not None
+    alone.bucket.put(f"blobs/{place_of(alone.wheel.sha256)}", b"x" * alone.wheel.size)
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        requests.get(served.file, timeout=30)
+        requests.get(alone.file, timeout=30)
 
 
-@pytest.mark.parametrize("served", ["stream"], indirect=True)
-def test_a_bucket_that_is_gone_is_the_farms_trouble(served: Served) -> None:
-    assert served.bucket is not None
-    served.bucket.destroy()
-    answer = requests.get(served.file, timeout=60)
+@pytest.mark.parametrize("alone", ["stream"], indirect=True)
+def test_a_bucket_that_is_gone_is_the_farms_trouble(alone: Served) -> None:
+    assert alone.bucket is not None
+    alone.bucket.destroy()
+    answer = requests.get(alone.file, timeout=60)
     assert (answer.status_code, answer.json()["code"]) == (500, "store-trouble")
-    assert served.bucket.name not in answer.text
-    assert "there is no such bucket" in (served.root / "serve.log").read_text()
+    assert alone.bucket.name not in answer.text
+    assert "there is no such bucket" in (alone.root / "serve.log").read_text()
 
 
 @pytest.mark.parametrize("served", ["nginx"], indirect=True)
@@ -252,9 +291,9 @@ def test_nginx_packs_pages_and_keeps_bodies_small(served: Served) -> None:
     assert large.status_code == 413
 
 
-@pytest.mark.parametrize("served", ["nginx"], indirect=True)
-def test_what_is_published_is_on_the_page_behind_nginx_soon(served: Served, tmp_path: Path) -> None:
-    page = f"{served.url}{INDEX}/simple/wheaty/"
+@pytest.mark.parametrize("alone", ["nginx"], indirect=True)
+def test_what_is_published_is_on_the_page_behind_nginx_soon(alone: Served, tmp_path: Path) -> None:
+    page = f"{alone.url}{INDEX}/simple/wheaty/"
     assert all("wheaty-7" not in requests.get(page, timeout=30).text for _ in range(3))
     with closing(Store.open(tmp_path / "store", verifier=read_wheel)) as store:
         release = publish(store, make_wheel(tmp_path, version="7", tag="py3-none-any"))

@@ -45,7 +45,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 def create(place: Place, *options: str) -> str:
     """A new token, as the command prints it on standard output, alone."""
-    code, out, err = place.say("token", "create", "ci of mine", *options)
+    code, out, err = place.say_inside("token", "create", "ci of mine", *options)
     assert (code, out.count("\n")) == (0, 1), err
     assert out.strip() not in err
     return out.strip()
@@ -97,7 +97,7 @@ def test_a_token_is_made_listed_and_revoked(place: Place) -> None:
     ],
 )
 def test_wrong_words_are_refused(place: Place, words: list[str], said: str) -> None:
-    code, _, err = place.say(*words)
+    code, _, err = place.say_inside(*words)
     assert (code, said in err) == (2 if said else 0, True), err
 
 

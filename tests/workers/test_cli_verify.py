@@ -13,6 +13,7 @@ import pytest
 from builder.checks.catalogue import TITLES
 from store.digest import sha256_of_file
 from tests.builder.forge import MAC_SUFFIX, mach, universal, wheel
+from tests.workers.inside import wheelfarm
 
 _UNIVERSAL = "p-1.0-cp311-cp311-macosx_11_0_universal2.whl"
 _PURE = "p-1.0-py3-none-any.whl"
@@ -21,6 +22,11 @@ _ARM_TARGET = "cp311-macosx_14_0_arm64-0123456789ab"
 
 
 def _run(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    return wheelfarm("verify", *args)
+
+
+def _run_apart(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """The same, as a process of its own."""
     command = [sys.executable, "-m", "workers.cli", "verify", *map(str, args)]
     root = Path(__file__).parents[2]
     return subprocess.run(
@@ -35,7 +41,7 @@ def _lines(run: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 def test_one_json_object_for_each_wheel(tmp_path: Path) -> None:
     lie = wheel(tmp_path, _UNIVERSAL, {_M: mach("x86_64")})
     pure = wheel(tmp_path, _PURE, {"p/__init__.py": b""})
-    run = _run("--json", pure, lie)
+    run = _run_apart("--json", pure, lie)
     assert (run.returncode, run.stderr) == (1, "")
     first, second = _lines(run)
     assert first == {
@@ -94,7 +100,7 @@ def test_a_wheel_is_not_overwritten_by_its_own_new_form(tmp_path: Path) -> None:
 
 
 def test_a_person_can_act_on_the_text(tmp_path: Path) -> None:
-    run = _run(wheel(tmp_path, _UNIVERSAL, {_M: mach("x86_64")}))
+    run = _run_apart(wheel(tmp_path, _UNIVERSAL, {_M: mach("x86_64")}))
     assert run.stdout.startswith(f"RETAG   {_UNIVERSAL}\n")
     for part in ("macosx_11_0_x86_64", f"in {_M} [arm64]", "error[macho-architecture]", "hint:"):
         assert part in run.stdout
@@ -109,7 +115,7 @@ def test_many_members_with_one_fault_make_one_paragraph(tmp_path: Path) -> None:
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     path = wheel(tmp_path, _PURE, {}, extra={"p/\u202efdp.py": b"", "p/\u200b.py": b""})
-    run = _run(path)
+    run = _run_apart(path)
     assert run.returncode == 1
     assert "\u202e" not in run.stdout
     assert "\u200b" not in run.stdout

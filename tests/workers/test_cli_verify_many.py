@@ -14,6 +14,7 @@ import pytest
 
 from builder.checks.catalogue import TITLES
 from tests.builder.forge import MAC_SUFFIX, mach, wheel
+from tests.workers.inside import wheelfarm
 
 _ROOT = Path(__file__).parents[2]
 
@@ -21,6 +22,13 @@ _ROOT = Path(__file__).parents[2]
 def _run(
     *args: str | Path, stdin: bytes = b"", folder: Path = _ROOT
 ) -> subprocess.CompletedProcess[str]:
+    return wheelfarm("verify", *args, stdin=stdin, folder=folder)
+
+
+def _run_apart(
+    *args: str | Path, stdin: bytes = b"", folder: Path = _ROOT
+) -> subprocess.CompletedProcess[str]:
+    """The same, as a process of its own."""
     run = subprocess.run(
         [sys.executable, "-m", "workers.cli", "verify", *map(str, args)],
         cwd=folder, input=stdin, capture_output=True, check=False, timeout=120,
@@ -52,7 +60,7 @@ def test_a_folder_is_not_descended_into_unless_told(tmp_path: Path) -> None:
 def test_a_dash_is_a_list_of_paths(tmp_path: Path, separator: bytes) -> None:
     paths = [_pure(tmp_path / name, name) for name in ("b", "a")]
     listed = separator.join(os.fsencode(path) for path in paths) + separator
-    run = _run("--json", "-", stdin=listed)
+    run = _run_apart("--json", "-", stdin=listed)
     assert (run.returncode, _wheels(run)) == (0, [path.name for path in paths])
 
 
@@ -102,7 +110,7 @@ def test_several_processes_answer_in_the_order_given(tmp_path: Path) -> None:
     big = {f"big/{n}.py": os.urandom(300_000) for n in range(8)}
     paths = [wheel(tmp_path, "big-1.0-py3-none-any.whl", big)]
     paths += [_pure(tmp_path, name) for name in "zyxabc"]
-    one, three = (_run("--json", "--jobs", jobs, *paths) for jobs in ("1", "3"))
+    one, three = (_run_apart("--json", "--jobs", jobs, *paths) for jobs in ("1", "3"))
     assert _wheels(three) == [path.name for path in paths]
     assert one.stdout == three.stdout
 
@@ -184,7 +192,7 @@ def test_what_is_waived_under_the_old_name_is_waived_under_the_new(tmp_path: Pat
 def test_sarif_is_one_document_on_standard_output_or_in_a_file(tmp_path: Path) -> None:
     _pure(tmp_path, "a")
     _pure(tmp_path, "b", extra={"b/x.py": b""})
-    run = _run("--sarif", ".", folder=tmp_path)
+    run = _run_apart("--sarif", ".", folder=tmp_path)
     log = json.loads(run.stdout)
     assert run.returncode == 1
     assert [result["ruleId"] for result in log["runs"][0]["results"]] == ["record"]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.workers.inside import wheelfarm
 from workers.farm.abilities import find_abilities
 from workers.farm.farm import Farm, open_farm
 from workers.farm.station import Shift, Station
@@ -91,6 +92,12 @@ class Place:
         out, err = process.communicate(timeout=300)
         assert "Traceback" not in out + err
         return process.returncode, out, err
+
+    def say_inside(self, *arguments: str | Path) -> tuple[int, str, str]:
+        """The same in this process, which costs less than one of its own."""
+        environment = self.environment(WHEELFARM_FARM=self.url)
+        done = wheelfarm(*arguments, folder=self.folder, environment=environment)
+        return done.returncode, done.stdout, done.stderr
 
     def ask(self, *arguments: str | Path) -> tuple[int, Any]:
         """The status and the JSON of a command."""

@@ -257,7 +257,7 @@ def test_no_farm_serves_files_only(place: Place, pack: Pack) -> None:
     ],
 )
 def test_wrong_usage_is_a_sentence(served: Place, arguments: list[str], sentence: str) -> None:
-    code, out, err = served.say(*arguments)
+    code, out, err = served.say_inside(*arguments)
     assert (code, sentence in err) == (2, True), out + err
 
 
