@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 from store.database import clock, insert_new
 from store.digest import Sha256
 from store.schema import OPEN_JOBS, jobs, submission_items
+from store.selection import in_parts
 from workers.farm.jobs import Change, note
 from workers.farm.poke import Poke
 from workers.farm.states import State
@@ -99,10 +100,11 @@ def _ready(ask: Ask, now: datetime) -> Any:
 
 def _hold(connection: Connection, keys: Collection[Sha256]) -> None:
     """Keep the open jobs of those keys as they are: one that is joined here must not be cancelled
-    by who does not see that yet. All at once and in one order, so that no two wait for each other.
+    by who does not see that yet. Before anything else and in one order, so that no two wait for
+    each other.
     """
-    if keys:
-        connection.execute(held_jobs(jobs.c.work_key.in_(keys)))
+    for some in in_parts(sorted(keys)):
+        connection.execute(held_jobs(jobs.c.work_key.in_(some)))
 
 
 def held_jobs(which: ColumnElement[bool]) -> Select[Any]:
