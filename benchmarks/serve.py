@@ -52,7 +52,7 @@ FINGERPRINTS = 1_000
 SAMPLE = 1_000
 WARMING = 30
 INSTALLED = 50
-ROUNDS = 5
+ROUNDS = 15
 FINGERPRINT = fingerprint_of(LINUX)
 
 
@@ -532,8 +532,10 @@ def install(_options: argparse.Namespace) -> None:
                 for _ in range(ROUNDS):
                     for url, seen in times.items():
                         seen.append(_installed(tool, url, root / "target"))
-                here, there = (statistics.median(seen) for seen in times.values())
-                print(f"| {tool} | {here:.2f} | {there:.2f} | {here / there:.2f} |")
+                here, there = times.values()
+                ratio = statistics.median(a / b for a, b in zip(here, there, strict=True))
+                middle = map(statistics.median, (here, there))
+                print(f"| {tool} | {' | '.join(f'{each:.2f}' for each in middle)} | {ratio:.2f} |")
 
 
 def _installed(tool: str, url: str, target: Path) -> float:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Select,
     Update,
     and_,
-    exists,
     func,
     or_,
     select,
@@ -148,7 +147,7 @@ class Catalogue:
                 rows = _whole(connection, chain, fingerprint)
             else:
                 chain = _holders(connection, chain, fingerprint, project)
-                query = _served(chain, fingerprint, releases.c.project == project)
+                query = _served(chain, fingerprint, project=project)
                 rows = connection.execute(_in_order(query))
             found = _one_per_file(map(_release, rows))
         return sorted(found, key=lambda release: (release.name, release.filename))
@@ -163,7 +162,7 @@ class Catalogue:
                 named = select(files.c.name).where(files.c.filename == filename)
                 project = connection.execute(named).scalar()
                 chain = _holders(connection, chain, fingerprint, project or "")
-            query = _served(chain, fingerprint, releases.c.filename == filename)
+            query = _served(chain, fingerprint, filename=filename)
             found = _one_per_file(map(_release, connection.execute(_in_order(query))))
             return found[0] if found else None
 
@@ -591,6 +590,9 @@ def record_widening(connection: Connection, widening: Widening) -> None:
         "reason": widening.reason,
         "evidence": widening.evidence,
         "recorded_at": widening.recorded_at,
+        "project": select(releases.c.project)
+        .where(releases.c.id == widening.release_id)
+        .scalar_subquery(),
     }
     insert_new(connection, widenings, row)
 
@@ -600,40 +602,47 @@ def _in_order(query: Select[Any]) -> Select[Any]:
 
 
 def _served(
-    holders: Sequence[Channel], fingerprint: Fingerprint, *conditions: ColumnElement[bool]
+    holders: Sequence[Channel],
+    fingerprint: Fingerprint,
+    *,
+    project: str | None = None,
+    filename: str | None = None,
 ) -> Select[Any]:
-    """The releases of the last of `holders` that are served to `fingerprint` and meet the
-    `conditions`, none of a project that one of the holders has under quarantine."""
+    """The releases of the last of `holders` that are served to `fingerprint`, none of a project
+    that one of the holders has under quarantine; of one project, or one file, where it is named."""
     hidden = select(project_statuses.c.name).where(
         project_statuses.c.channel.in_(holders), project_statuses.c.status == "quarantined"
     )
-    standing = _ids(holders[-1], fingerprint, *conditions)
+    standing = _ids(holders[-1], fingerprint, project=project, filename=filename)
     return _RELEASE.where(releases.c.id.in_(standing), releases.c.project.not_in(hidden))
 
 
 def _ids(
     channel: Channel,
     fingerprint: Fingerprint,
-    *conditions: ColumnElement[bool],
+    *,
+    project: str | None = None,
+    filename: str | None = None,
     ever: bool = False,
 ) -> CompoundSelect[int]:
     """The numbers of the releases of one index: built for `fingerprint`, or widened to it.
 
-    `conditions` on columns of `releases`. `ever`: of those also that were disowned. Two queries
-    together, each with its own index: engines find no way into an OR of both.
+    `ever`: of those also that were disowned. Two queries together, each with its own index: engines
+    find no way into an OR of both.
     """
-    here = [releases.c.channel == channel, *conditions]
+    here = [releases.c.channel == channel]
     widened = [releases.c.id == widenings.c.release_id, widenings.c.fingerprint == fingerprint]
+    if project is not None:
+        here.append(releases.c.project == project)
+        widened.append(widenings.c.project == project)
+    if filename is not None:
+        here.append(releases.c.filename == filename)
     if not ever:
         here.append(releases.c.disowned.is_(None))
         widened.append(widenings.c.disowned.is_(None))
     # Not correlated: these are conditions on these rows, not on those of a query around.
     numbers = select(releases.c.id).where(*here).correlate(None)
-    built = numbers.where(releases.c.fingerprint == fingerprint)
-    # From the few releases that are meant to their widenings; for a whole index the other way.
-    if conditions:
-        return union_all(built, numbers.where(exists().where(*widened).correlate(releases)))
-    return union_all(built, numbers.where(*widened))
+    return union_all(numbers.where(releases.c.fingerprint == fingerprint), numbers.where(*widened))
 
 
 def _whole(
@@ -671,7 +680,7 @@ def _holders(
 def _ever_had(
     connection: Connection, channel: Channel, fingerprint: Fingerprint, project: str
 ) -> bool:
-    query = _ids(channel, fingerprint, releases.c.project == project, ever=True)
+    query = _ids(channel, fingerprint, project=project, ever=True)
     return connection.execute(query.limit(1)).first() is not None
 
 
@@ -794,5 +803,5 @@ def _release(row: Row[Any]) -> Release:
 
 def _widening(row: Row[Any]) -> Widening:
     fields = dict(row._mapping)
-    del fields["id"], fields["disowned"]
+    del fields["id"], fields["disowned"], fields["project"]
     return Widening(**fields)

@@ -402,18 +402,22 @@ def _rewrite(store: Store, release_id: int, pins: Mapping[str, Any]) -> bool:
 
 
 def _projects(store: Store) -> Iterator[_Found]:
-    query = select(releases.c.id, releases.c.filename, files.c.name).join_from(releases, files)
-    with store.database.reading() as connection:
-        rows = connection.execute(query.where(releases.c.project != files.c.name)).all()
-    for row in rows:
-        subject = f"release {row.id} ({row.filename})"
-        yield _found("wrong-project", subject, repair=partial(_rename, store, row.id, row.name))
+    of_files = select(releases.c.id, files.c.name).join_from(releases, files)
+    of_releases = select(widenings.c.id, releases.c.project).join_from(widenings, releases)
+    for table, query, right in (
+        (releases, of_files, files.c.name),
+        (widenings, of_releases, releases.c.project),
+    ):
+        with store.database.reading() as connection:
+            rows = connection.execute(query.where(table.c.project != right)).all()
+        for number, name in rows:
+            repair = partial(_rename, store, table, number, name)
+            yield _found("wrong-project", f"{table.name} {number}", repair=repair)
 
 
-def _rename(store: Store, release_id: int, name: str) -> bool:
+def _rename(store: Store, table: Table, number: int, name: str) -> bool:
     with store.database.writing() as connection:
-        its = update(releases).where(releases.c.id == release_id)
-        connection.execute(its.values(project=name))
+        connection.execute(update(table).where(table.c.id == number).values(project=name))
     return True
 
 

@@ -223,8 +223,11 @@ widenings: Final = Table(
     Column("recorded_at", UtcTime, nullable=False),
     # The order that took away its proof; NULL while it holds.
     Column("disowned", Integer, ForeignKey("invalidations.id")),
+    # That of its release, here as well.
+    Column("project", Text, nullable=False),
     UniqueConstraint("release_id", "fingerprint"),
     Index(None, "fingerprint"),
+    Index("ix_widenings_project", "fingerprint", "project"),
     CheckConstraint("reason IN ('same-content', 'abi3', 'linkage-free')", name="reason"),
 )
 

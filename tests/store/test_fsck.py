@@ -21,7 +21,7 @@ from store.invalidate import Invalidation
 from store.provenance import Pin
 from store.publish import Store
 from store.release import Release
-from store.schema import blobs, files, release_requirements, releases, targets
+from store.schema import blobs, files, release_requirements, releases, targets, widenings
 from store.selection import Selection
 from tests.store.buckets import Bucket
 from tests.store.wheelshop import OTHER_LINUX, make_wheel, publish, read_wheel
@@ -117,7 +117,8 @@ def test_rows_are_held_against_what_they_were_made_of(store: Store, release: Rel
     change(store, size)
     change(store, delete(release_requirements))
     change(store, update(releases).values(project="corny"))
-    repaired = ["wrong-size", "wrong-requirements", "wrong-project"]
+    change(store, update(widenings).values(project="barley"))
+    repaired = ["wrong-size", "wrong-requirements", "wrong-project", "wrong-project"]
     assert codes(check(store, repair=True)) == [(code, True) for code in repaired]
     assert list(check(store)) == []
     assert store.catalogue.release(release.id) == release

@@ -103,6 +103,7 @@ def test_rows_survive_and_what_was_built_with_what_is_read_from_them(empty: Data
         assert release["project"] == "a"
         (widening,) = connection.execute(widenings.select()).mappings()
         assert (widening["id"], widening["release_id"], widening["evidence"]) == (5, 7, 3)
+        assert widening["project"] == "a"
     with pytest.raises(StoreError), empty.writing() as connection:
         connection.exec_driver_sql("DELETE FROM releases")  # the widening refers to it
 

@@ -1,5 +1,6 @@
-"""The project of each release, so that a page is found by it; and a value that every change of
-what pages are made of changes, by triggers."""
+"""The project of each release and widening, so that pages are found by it; and a value that every
+change of what pages are made of changes, by triggers.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -38,16 +39,17 @@ def upgrade() -> None:
 
 
 def _name_projects() -> None:
-    project = sa.Column("project", sa.Text(), nullable=False, server_default="")
-    op.add_column("releases", project)
-    op.execute(
-        "UPDATE releases SET project = "
-        "(SELECT name FROM files WHERE files.filename = releases.filename)"
-    )
-    if op.get_bind().dialect.name != "sqlite":  # which keeps a default for ever
-        op.alter_column("releases", "project", server_default=None)
-    here = ["channel", "project", "fingerprint"]
-    op.create_index("ix_releases_project", "releases", here)
+    for table, filled in (
+        ("releases", "SELECT name FROM files WHERE files.filename = releases.filename"),
+        ("widenings", "SELECT project FROM releases WHERE releases.id = widenings.release_id"),
+    ):
+        project = sa.Column("project", sa.Text(), nullable=False, server_default="")
+        op.add_column(table, project)
+        op.execute(f"UPDATE {table} SET project = ({filled})")  # noqa: S608
+        if op.get_bind().dialect.name != "sqlite":  # which keeps a default for ever
+            op.alter_column(table, "project", server_default=None)
+    op.create_index("ix_releases_project", "releases", ["channel", "project", "fingerprint"])
+    op.create_index("ix_widenings_project", "widenings", ["fingerprint", "project"])
     op.create_index("ix_files_name", "files", ["name", "version"])
 
 
