@@ -398,8 +398,8 @@ def test_rows_that_break_a_rule_of_the_catalogue_leave_the_store_empty(
 ) -> None:
     names = b'["widenings",[["id","number"],["release_id","number"],["fingerprint","text"],'
     names += b'["reason","text"],["evidence","text"],["recorded_at","moment"],'
-    names += b'["disowned","number"]]]\n'
-    row = b'[1,77,"there","abi3","1","2026-01-01T00:00:00+00:00",null]\n'
+    names += b'["disowned","number"],["project","text"]]]\n'
+    row = b'[1,77,"there","abi3","1","2026-01-01T00:00:00+00:00",null,"wheaty"]\n'
     forged = forge(backup, "widenings", names + row)
     path = forged.folder / "backup.json"
     path.write_text(path.read_text().replace('"widenings", "rows": 0', '"widenings", "rows": 1'))

@@ -178,10 +178,15 @@ def test_export(place: Path, tmp_path: Path) -> None:
     command = ("export", "--store", place, "--fingerprint", fingerprint)
     done = run(*command, tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"1 wheels of {fingerprint} in {tmp_path / 'out'}\n"
-    again = run(*command, tmp_path / "out", "--json")
-    [file] = json.loads(again.stdout)["files"]
+    first, second = done.stdout.splitlines()
+    assert first == f"1 wheels of {fingerprint} in {tmp_path / 'out'}"
+    assert second == "no signed statements: there is no key (`wheelfarm key create`)"
+    assert run("key", "create", "--store", place).returncode == 0
+    again = json.loads(run(*command, tmp_path / "out", "--json").stdout)
+    [file] = again["files"]
+    assert again["signed"]
     assert (tmp_path / "out" / file).is_file()
+    assert (tmp_path / "out" / f"{file}.intoto.jsonl").is_file()
 
 
 @pytest.mark.parametrize(

@@ -32,20 +32,23 @@ def command(
     of something else is left alone.
     """
     names = parse_channel(channel), parse_fingerprint(fingerprint)
+    keys = _signing(key_ring(place))
     with closing(open_store(place)) as store:
-        done = export(store, *names, folder, _signing(key_ring(place)))
+        done = export(store, *names, folder, keys)
     files = [release.filename for release in done.releases]
     if as_json:
-        click.echo(json.dumps({"folder": str(done.folder), "files": files}))
+        said = {"folder": str(done.folder), "files": files, "signed": keys is not None}
+        click.echo(json.dumps(said))
     else:
         click.echo(f"{len(files)} wheels of {fingerprint} in {done.folder}")
+        if keys is None:
+            click.echo("no signed statements: there is no key (`wheelfarm key create`)")
 
 
 def _signing(ring: KeyRing) -> KeyRing | None:
-    """The keys, unless there are none to sign with here: that is said."""
+    """The keys, if there is one to sign with here."""
     try:
         ring.signer()
-    except NoSigningKeyError as error:
-        click.echo(f"no signed statements: {error.message}", err=True)
+    except NoSigningKeyError:
         return None
     return ring
