@@ -79,15 +79,20 @@ class SubmissionStream:
 
     async def _catch_up(self) -> AsyncIterator[ServerSentEvent]:
         """What is over, and what happened since the client left."""
-        database = self._desk.farm.store.database
-        found = await run_in_threadpool(listing.places_of_jobs, database, self._id)
-        self._places = {job: list(places) for job, places in found.items()}
+        await self._find_places()
         async for each in self._overs():
             yield each
         while rows := await self._events_after(self._after):
+            if any(row.job_id not in self._places for row in rows):
+                await self._find_places()  # it was cancelled while its planner still added items
             for row in rows:
                 yield self._event(row)
             self._after = rows[-1].id
+
+    async def _find_places(self) -> None:
+        database = self._desk.farm.store.database
+        found = await run_in_threadpool(listing.places_of_jobs, database, self._id)
+        self._places = {job: list(places) for job, places in found.items()}
 
     async def _follow(self, since: int) -> AsyncIterator[ServerSentEvent]:
         sure_at = anyio.current_time() + _SURE_SECONDS

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,10 +17,19 @@ import pytest
 import requests
 from fastapi.sse import ServerSentEvent
 
+from store.access import Actor
+from store.database import Database
 from store.errors import StoreUnreachableError
 from tests.workers.api.place import Place, wait_for
+from tests.workers.farm.conftest import work
 from tests.workers.test_run import building
-from workers.api.streams import until_trouble
+from tests.workers.yard import Yard
+from workers.api.shared import Shared
+from workers.api.streams import SubmissionStream, until_trouble
+from workers.farm import listing
+from workers.farm.desk import FarmDesk
+from workers.farm.line import Order
+from workers.farm.submissions import Item
 
 Pack = Callable[[str], Path]
 
@@ -273,3 +282,35 @@ def test_a_stream_is_cut_off_quietly_when_the_store_is_away(
 
     assert asyncio.run(heard()) == ["planned"]
     assert "a stream is cut off: the catalogue is away" in caplog.text
+
+
+def test_a_stream_knows_what_a_planner_adds_after_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does to a submission that is cancelled while it is planned, before it sees that."""
+    yard = Yard(tmp_path / "yard")
+    with yard.farm() as farm:
+        submission = farm.submissions.create("ann", {"wanted": 2})
+        farm.submissions.add(submission, 0, [_wanted("wheaty")])
+        farm.submissions.cancel(submission, "not wanted")
+        looked = listing.places_of_jobs
+
+        def then_add(database: Database, name: str) -> Mapping[int, list[int]]:
+            found = looked(database, name)
+            farm.submissions.add(submission, 1, [_wanted("rye")])
+            farm.submissions.cancel(submission, "it was cancelled while it was planned")
+            return found
+
+        monkeypatch.setattr(listing, "places_of_jobs", then_add)
+        stream = SubmissionStream(FarmDesk(farm, Actor(who="ann")), Shared(0.1), submission, 0)
+
+        async def heard() -> list[Any]:
+            return [event.data async for event in stream.events() if event.event == "job"]
+
+        events = asyncio.run(heard())
+    yard.close()
+    assert {place for event in events for place in event.places} == {0, 1}
+
+
+def _wanted(name: str) -> Item:
+    return Item(target="native", wanted=Order(work=work(name), submitter="ann"))
