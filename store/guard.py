@@ -5,13 +5,15 @@ Pure ASGI, so that it sees what the client wrote and not what was made of it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import logging
 import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from store.errors import HeadersTooLargeError, MalformedError, WheelfarmError
@@ -22,6 +24,7 @@ MAX_HEADERS: Final = 16 * 1024
 MAX_PATH: Final = 2_048
 """Bytes of a path, and of a query."""
 
+_LOG: Final = logging.getLogger("wheelfarm.serve")
 _ENCODED_SEPARATOR: Final = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
 _STYLE_DIGEST: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _CSP: Final = (
@@ -48,14 +51,20 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        guarded = _with_headers(send)
+        guarded = _Sending(send)
         try:
             check_request(scope)
         except WheelfarmError as error:
             refusal = JSONResponse(error.to_json(), status_code=error.http_status)
             await refusal(scope, receive, guarded)
             return
-        await self._app(scope, receive, guarded)
+        try:
+            await self._app(scope, receive, guarded)
+        except asyncio.CancelledError:
+            # The server stops, and has waited for what it had begun as long as it does.
+            _LOG.warning("%s is given up: the server stops", scope["method"])
+            if not guarded.has_begun:
+                await _stopping()(scope, receive, guarded)
 
 
 def check_request(scope: Scope) -> None:
@@ -88,10 +97,20 @@ def _has_trick(segments: list[str]) -> bool:
     return "" in segments[:-1] or "." in segments or ".." in segments
 
 
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *EVERY_ANSWER]
-        await send(message)
+def _stopping() -> Response:
+    body = {"code": "stopping", "message": "the server stops: ask again", "hint": None}
+    return JSONResponse(body, status_code=503, headers={"retry-after": "5"})
 
-    return sending
+
+class _Sending:
+    """Sends on, with the headers of every answer; knows whether an answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            message["headers"] = [*message.get("headers", ()), *EVERY_ANSWER]
+        await self._send(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import json
@@ -23,6 +24,7 @@ import pytest
 import uvicorn
 import zstandard
 from sqlalchemy import event
+from starlette.types import Message, Receive, Scope, Send
 
 from store import protocol
 from store.access import Actor, Grant, parse_pattern
@@ -33,6 +35,7 @@ from store.channel import RELEASE
 from store.fingerprint import fingerprint_of
 from store.front import Ready
 from store.gate import Gate
+from store.guard import Guard
 from store.invalidate import Invalidation
 from store.pages import JSON_V1
 from store.protocol import BoundedProtocol
@@ -405,3 +408,30 @@ def test_what_another_process_has_committed_is_on_the_next_page(port: int, tmp_p
             assert f"reason-{number}" in connection.getresponse().read().decode()
     connection.close()
     writer.communicate()
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_a_request_that_a_stopping_server_gives_up_is_no_crash(begins: bool) -> None:
+    sent: list[Message] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        if begins:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def stop() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+        request = asyncio.create_task(Guard(app)(scope, receive, send))
+        await asyncio.sleep(0)
+        request.cancel()
+        await request
+
+    asyncio.run(stop())
+    assert [each.get("status") for each in sent] == ([200] if begins else [503, None])
+    assert begins or json.loads(sent[-1]["body"])["code"] == "stopping"
