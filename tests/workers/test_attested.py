@@ -203,6 +203,7 @@ def test_who_trusts_nobody_is_told_so(fetched: Fetched) -> None:
     assert two == (2, "usage")
 
 
+@pytest.mark.slow
 def test_a_rotated_key_still_proves_what_people_hold(fetched: Fetched, tmp_path: Path) -> None:
     ring = KeyRing(folder=tmp_path / "keys")
     shutil.copytree(fetched.store / "keys", ring.folder)

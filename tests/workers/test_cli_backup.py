@@ -47,6 +47,7 @@ def pages(store: Store) -> list[bytes]:
     return [answer.content for answer in answers]
 
 
+@pytest.mark.slow
 def test_a_restored_store_serves_the_same_and_pip_installs_from_it(
     old: Path, tmp_path: Path, new_database: str, bucket: Bucket
 ) -> None:

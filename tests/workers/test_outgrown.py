@@ -121,6 +121,7 @@ def everything(database: Database) -> dict[str, list[str]]:
         }
 
 
+@pytest.mark.slow
 def test_what_runs_stops_and_says_why_and_a_newer_one_ends_its_jobs(
     yard: Yard, newer: dict[str, str], pack: Pack
 ) -> None:

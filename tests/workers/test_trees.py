@@ -240,6 +240,7 @@ def test_a_backend_that_gives_no_sdist_is_said_with_its_log(
     assert "the moon" in Path(caught.value.hint.rpartition(" ")[2]).read_text()
 
 
+@pytest.mark.slow
 def test_a_commit_is_built_into_a_channel_of_its_own_and_is_a_hit_from_then_on(
     tmp_path: Path, repository: Path
 ) -> None:

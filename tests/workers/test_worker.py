@@ -92,6 +92,7 @@ def test_one_that_the_farm_drains_finishes_and_ends_well(yard: Yard, pack: Pack)
         assert farm.ledger.job(second).state == "waiting"
 
 
+@pytest.mark.slow
 def test_nothing_stays_of_one_that_is_killed_and_another_does_its_job(
     yard: Yard, pack: Pack
 ) -> None:
