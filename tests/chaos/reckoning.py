@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import statistics
 import time
@@ -40,6 +41,12 @@ SPENT: Final = frozenset({"lost", "died"})
 
 _SECONDS: Final = 30
 
+_ORPHANED: Final = re.compile(
+    r"Traceback \(most recent call last\):\n(?:  [^\n]*multiprocessing/[^\n]*\n(?:    [^\n]*\n)+)+"
+    r"EOFError: Ran out of input\n"
+)
+"""What CPython prints in the process of a job whose worker was killed as it told it what to do."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -76,7 +83,8 @@ def faults(farm: Farm, yard: Yard, mark: str) -> list[str]:
     processes = _in_time(lambda: list(proc.of_run(mark, yard.folder).items()))
     found += [f"process {pid} is left: {command}" for pid, command in processes]
     for log in sorted(yard.folder.glob("*.log")):
-        if "Traceback" in (text := log.read_text(errors="replace")):
+        text = _ORPHANED.sub("", log.read_text(errors="replace"))
+        if "Traceback" in text:
             found.append(f"{log.name} has a traceback: ...{text[text.index('Traceback') :][:3000]}")
     return found
 
