@@ -59,12 +59,16 @@ def is_worth_packing(body: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked: the `key` of what an answer depends on, and what the client has (its
-    ``If-None-Match``). `personal`: by a token, so that the gate comes before any answer."""
+    """What is asked: the `key` of all that an answer depends on, and what the client has (its
+    ``If-None-Match``)."""
 
-    key: tuple[bytes, bytes, bytes]
+    key: tuple[bytes, bytes, bytes, bool]
     known: bytes
-    personal: bool
+
+    @property
+    def personal(self) -> bool:
+        """Whether by a token, so that the gate comes before any answer."""
+        return self.key[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +124,7 @@ class Answers:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
-        self._kept: OrderedDict[tuple[bool, bytes, bytes, bytes], tuple[Hashable, float, Answer]]
+        self._kept: OrderedDict[tuple[bytes, bytes, bytes, bool], tuple[Hashable, float, Answer]]
         self._kept = OrderedDict()
         self._bytes = 0
         self._guard = threading.Lock()
@@ -143,13 +147,12 @@ class Answers:
         form = (b"", b"")  # a file has one only
         if folder != _FILES:
             form = (said.get(b"accept", b""), said.get(b"accept-encoding", b""))
-        key = (target, *form)
         known, personal = said.get(b"if-none-match", b""), b"authorization" in said
-        return Question(key=key, known=known, personal=personal)
+        return Question(key=(target, *form, personal), known=known)
 
     def find(self, question: Question, generation: Hashable) -> Answer | None:
         """The answer that was kept of that generation."""
-        held = self._kept.get((question.personal, *question.key))
+        held = self._kept.get(question.key)
         if held is None or held[0] != generation or held[1] < time.monotonic():
             return None
         return held[2]
@@ -159,7 +162,7 @@ class Answers:
         if len(answer.body) > LARGEST:
             return
         until = time.monotonic() + _SECONDS
-        place = (asking.question.personal, *asking.question.key)
+        place = asking.question.key
         with self._guard:
             old = self._kept.pop(place, None)
             self._kept[place] = (asking.generation, until, answer)

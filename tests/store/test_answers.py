@@ -266,7 +266,7 @@ def test_errors_are_not_kept(client: Client) -> None:
 def test_memory_is_bounded_and_the_newest_stay() -> None:
     answers = Answers(most_bytes=100_000)
     for number in range(100):
-        question = Question(key=(b"/%d" % number, b"", b""), known=b"", personal=False)
+        question = Question(key=(b"/%d" % number, b"", b"", False), known=b"")
         asking = Asking(question=question, generation=1)
         answers.keep(asking, Answer(etag='"a"', headers=(), body=bytes(9_000)))
         assert answers.find(question, 1)
