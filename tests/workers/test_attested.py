@@ -11,20 +11,18 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import chdir, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from store.digest import sha256_of_file
-from store.errors import WheelfarmError
 from store.keyring import KeyRing
 from store.publish import Store
 from store.release import Release
 from tests.sdists import pack_project
-from workers.cli import root
+from tests.workers.inside import wheelfarm
 
 
 @dataclass(frozen=True)
@@ -36,22 +34,14 @@ class Fetched:
     store: Path
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return wheelfarm(self.folder.parent, *arguments)
+        return run(self.folder.parent, *arguments)
 
     def verify(self, *arguments: str | Path, wheel: Path | None = None) -> tuple[int, str]:
-        """Status, and the code of the error or what is proved; no store is at hand.
-
-        In this process: starting one takes far longer than a proof.
-        """
-        words = ["verify", *map(str, arguments), str(wheel or self.wheel), "--json"]
-        with chdir(self.folder):
-            done = CliRunner().invoke(
-                root, words, standalone_mode=False, env={"WHEELFARM_STORE": "none"}
-            )
-        if isinstance(done.exception, WheelfarmError):
-            return done.exception.exit_status, done.exception.code
-        assert done.exception is None
-        return done.return_value, json.loads(done.stdout)["wheel"]
+        """Status, and the code of the error or what is proved; no store is at hand."""
+        words = ("verify", *arguments, wheel or self.wheel, "--json")
+        done = wheelfarm(*words, folder=self.folder, environment=_environment(self.folder))
+        said = json.loads(done.stdout)
+        return done.returncode, said["error"]["code"] if "error" in said else said["wheel"]
 
     def written(self, name: str, said: object) -> Path:
         path = self.folder / name
@@ -59,15 +49,8 @@ class Fetched:
         return path
 
 
-def wheelfarm(cwd: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "workers.cli", *map(str, arguments)],
-        cwd=cwd,
-        env=_environment(cwd, **more),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(cwd: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return wheelfarm(*arguments, folder=cwd, environment=_environment(cwd, **more))
 
 
 def _environment(cwd: Path, **more: str) -> dict[str, str]:
@@ -80,12 +63,12 @@ def _environment(cwd: Path, **more: str) -> dict[str, str]:
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Fetched:
     """A sdist built, published, served, and what a client fetched; the server has ended."""
     place = tmp_path_factory.mktemp("attested")
-    built = wheelfarm(place, "build", pack_project("pure", place), "--json")
+    built = run(place, "build", pack_project("pure", place), "--json")
     assert built.returncode == 0, built.stdout + built.stderr
     with closing(Store.open(place / "store")) as store:
         [index] = store.catalogue.indexes()
         [release] = store.catalogue.listing(index.channel, index.fingerprint)
-    assert wheelfarm(place, "key", "create").returncode == 0
+    assert run(place, "key", "create").returncode == 0
     with _serving(place) as url:
         return _fetch(url, place, release)
 
@@ -209,14 +192,14 @@ def test_a_rotated_key_still_proves_what_people_hold(fetched: Fetched, tmp_path:
     shutil.copytree(fetched.store / "keys", ring.folder)
     more = {"WHEELFARM_KEYS": str(ring.folder), "WHEELFARM_STORE": str(fetched.store)}
     [old] = ring.public().keys
-    done = wheelfarm(tmp_path, "key", "rotate", **more)
+    done = run(tmp_path, "key", "rotate", **more)
     assert done.stdout.strip() == ring.public().keys[-1].keyid != old.keyid
     place = fetched.folder / "statement"
-    proved = wheelfarm(tmp_path, "verify", "--provenance", place, fetched.wheel, **more)
+    proved = run(tmp_path, "verify", "--provenance", place, fetched.wheel, **more)
     assert proved.returncode == 0, proved.stderr
-    wheelfarm(tmp_path, "key", "rotate", "--distrust", **more)
-    one = wheelfarm(tmp_path, "key", "export", old.keyid, **more)
+    run(tmp_path, "key", "rotate", "--distrust", **more)
+    one = run(tmp_path, "key", "export", old.keyid, **more)
     assert json.loads(one.stdout)["keys"][0]["until"]
-    listed = json.loads(wheelfarm(tmp_path, "key", "list", "--json", **more).stdout)
+    listed = json.loads(run(tmp_path, "key", "list", "--json", **more).stdout)
     assert len(listed["keys"]) == 2
-    assert wheelfarm(tmp_path, "key", "export", "x", **more).returncode == 2
+    assert run(tmp_path, "key", "export", "x", **more).returncode == 2

@@ -22,6 +22,7 @@ from store.publish import Store
 from store.verdict import Finding
 from tests.services import SECRET, Postgresql
 from tests.store.wheelshop import LINUX, make_wheel, publish, read_wheel
+from tests.workers.inside import wheelfarm
 from workers.cli.index_url import probe_json
 
 HERE = measure_self().target()
@@ -37,15 +38,8 @@ def _environment(**more: str) -> dict[str, str]:
 def run(
     *arguments: str | Path, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "workers.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=_environment(**environment),
-    )
+    """Run the command line."""
+    return wheelfarm(*arguments, folder=cwd, environment=_environment(**environment))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from store.channel import RELEASE
 from store.fingerprint import fingerprint_of
 from store.publish import Store
 from tests.store.wheelshop import LINUX, NATIVE_TAG, make_wheel, publish, read_wheel
+from tests.workers.inside import wheelfarm
 from workers.choose import Index, choose
 from workers.errors import NoChoiceError, RequirementsError
 from workers.requirements import read_requirements
@@ -138,8 +139,7 @@ def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def lock(place: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-m", "workers.cli", "lock", "--store", place, "--fingerprint", F)
-    return run(*command, *arguments, cwd=folder)
+    return wheelfarm("lock", "--store", place, "--fingerprint", F, *arguments, folder=folder)
 
 
 @pytest.fixture(scope="module")
