@@ -46,6 +46,7 @@ from store.shelf import Kept
 
 _RELEASES_AT_ONCE: Final = 200
 _BLOBS_AT_ONCE: Final = 100
+_MARKED_AT_ONCE: Final = 1_000
 _CLOCKS_DIFFER: Final = timedelta(minutes=10)
 
 
@@ -104,9 +105,9 @@ def collect(store: Store, policy: Policy) -> Collection:
         found = unkept(connection, policy)
     dropped = tuple(_drop(store, found))
     _drop_old_logs(store, policy)
-    for prefix in range(256):
+    for first, behind in _ranges(store):
         with store.database.writing() as connection:
-            _mark(connection, f"{prefix:02x}", f"{prefix + 1:02x}" if prefix < 255 else "g", held)
+            _mark(connection, first, behind, held)
     swept = Heap()
     for some in in_parts(store.blobs.each(), _BLOBS_AT_ONCE):
         swept = swept.plus(_sweep(store, some, policy, _Held(held, since)))
@@ -172,6 +173,17 @@ def _drop_old_logs(store: Store, policy: Policy) -> None:
         old = jobs.c.finished_at < clock(connection) - timedelta(days=policy.log_days)
         query = update(jobs).where(jobs.c.log_sha256.is_not(None), old)
         connection.execute(query.values(log_sha256=None))
+
+
+def _ranges(store: Store) -> Iterator[tuple[str, str]]:
+    """All digests, in ranges of some blobs each: the first one, and the one behind the last."""
+    first: str | None = ""
+    while first is not None:
+        query = select(blobs.c.sha256).where(blobs.c.sha256 >= first).order_by(blobs.c.sha256)
+        with store.database.reading() as connection:
+            behind = connection.execute(query.offset(_MARKED_AT_ONCE).limit(1)).scalar()
+        yield first, behind or "g"
+        first = behind
 
 
 def _mark(connection: Connection, first: str, behind: str, held: set[str]) -> None:

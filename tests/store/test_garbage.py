@@ -222,6 +222,17 @@ def test_a_blob_is_condemned_first_and_swept_when_its_grace_is_over(
     assert (collect(store, policy).swept.blobs, held(store)) == (3, set())
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4])
+def test_every_blob_is_looked_at_whatever_fits_in_one_step(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("store.garbage._MARKED_AT_ONCE", at_once)
+    release = wheel(store, tmp_path, "wheaty")
+    assert len(rows(store)) == 3
+    assert collected(store, NOTHING) == [release.filename]
+    assert held(store) == set()
+
+
 def test_bytes_without_a_row_are_swept_when_they_are_old(store: Store, tmp_path: Path) -> None:
     orphan = store.blobs.put_bytes(b"what a killed publication left")
     assert collect(store, replace(NOTHING, grace=timedelta(hours=1))).swept == Heap()
