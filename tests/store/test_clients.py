@@ -17,6 +17,7 @@ from store.channel import RELEASE
 from store.export import export
 from store.fingerprint import fingerprint_of
 from store.publish import Store
+from tests.forked import forked
 from tests.store.wheelshop import (
     LINUX,
     MACOS,
@@ -70,11 +71,10 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 @contextmanager
 def serving(store: Path, log: Path, **more: str) -> Iterator[str]:
     """The URL of a server over the store, as a process; its requests are in the log."""
-    command = [sys.executable, "-m", "workers.cli", "serve", "--store", str(store)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
     with log.open("w") as log_file:
         server = subprocess.Popen(
-            [*command, "--port", "0"],
+            forked("serve", "--store", store, "--port", 0),
             stdout=subprocess.PIPE,
             stderr=log_file,
             text=True,

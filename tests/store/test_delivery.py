@@ -22,6 +22,7 @@ from store.fingerprint import fingerprint_of
 from store.publish import Store
 from store.release import Release
 from store.shelf import place_of
+from tests.forked import forked
 from tests.store.buckets import Bucket, new_bucket, use
 from tests.store.test_clients import Install, both
 from tests.store.wheelshop import LINUX, make_wheel, publish, read_wheel
@@ -103,11 +104,15 @@ def _fill(root: Path, bucket: Bucket | None) -> Release:
 
 @contextmanager
 def _serving(root: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "workers.cli", "serve", "--store", "store", "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     with (root / "serve.log").open("wb") as log:
         server = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=root, env=environment
+            forked("serve", "--store", "store", "--port", 0),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=root,
+            env=environment,
         )
     assert server.stdout is not None
     try:
@@ -312,7 +317,7 @@ def test_settings_that_do_not_fit(tmp_path: Path, settings: str, key: str) -> No
     Store.open(tmp_path / "store").close()
     (tmp_path / "wheelfarm.toml").write_text(settings)
     done = subprocess.run(
-        [sys.executable, "-m", "workers.cli", "serve", "--store", "store", "--port", "0"],
+        forked("serve", "--store", "store", "--port", 0),
         capture_output=True, text=True, check=False, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
     )  # fmt: skip

@@ -21,6 +21,7 @@ from store.digest import sha256_of_file
 from store.keyring import KeyRing
 from store.publish import Store
 from store.release import Release
+from tests.forked import forked
 from tests.sdists import pack_project
 from tests.workers.inside import wheelfarm
 
@@ -76,7 +77,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Fetched:
 @contextmanager
 def _serving(cwd: Path) -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.cli", "serve", "--port", "0"],
+        forked("serve", "--port", 0),
         cwd=cwd,
         env=_environment(cwd),
         stdout=subprocess.PIPE,

@@ -20,6 +20,7 @@ from store.environment import parse_environment
 from store.fingerprint import fingerprint_of
 from store.publish import Store
 from store.verdict import Finding
+from tests.forked import forked
 from tests.services import SECRET, Postgresql
 from tests.store.wheelshop import LINUX, make_wheel, publish, read_wheel
 from tests.workers.inside import wheelfarm
@@ -57,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(place: Path) -> Iterator[str]:
     """The URL that `wheelfarm serve` prints."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers.cli", "serve", "--store", place, "--port", "0"],
+        forked("serve", "--store", place, "--port", 0),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

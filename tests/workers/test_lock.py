@@ -19,6 +19,7 @@ from uv import find_uv_bin
 from store.channel import RELEASE
 from store.fingerprint import fingerprint_of
 from store.publish import Store
+from tests.forked import forked
 from tests.store.wheelshop import LINUX, NATIVE_TAG, make_wheel, publish, read_wheel
 from tests.workers.inside import wheelfarm
 from workers.choose import Index, choose
@@ -144,10 +145,12 @@ def lock(place: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "workers.cli", "serve", "--no-farm", "--store", str(place)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
-        [*command, "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
+        forked("serve", "--no-farm", "--store", place, "--port", 0),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()

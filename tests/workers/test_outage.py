@@ -66,7 +66,7 @@ def test_a_build_that_ends_while_the_database_is_away_is_published_later(
 def test_who_lost_the_lease_meanwhile_does_not_publish(
     yard: Yard, pack: Pack, server: Postgresql
 ) -> None:
-    worker, gate = yard.worker("--slots", "1"), yard.folder / "gate"
+    worker, gate = yard.worker("--slots", "1", apart=True), yard.folder / "gate"
     with yard.farm() as farm:
         (job,) = yard.enqueue(farm, pack("waits"), GATE=str(gate))
         running(farm, job)

@@ -145,7 +145,7 @@ def test_what_runs_stops_and_says_why_and_a_newer_one_ends_its_jobs(
         assert again.process.wait(SECONDS) == 2
         assert "error[not-a-store]" in again.log()
         assert everything(farm.store.database) == before
-        yard.worker("--slots", "1", **newer)
+        yard.worker("--slots", "1", apart=True, **newer)
         assert [row.state for row in ended(farm, jobs)] == ["succeeded"] * 2
     with serving(yard, "new.log", newer) as server:
         answer = requests.get(f"{server.url}api/jobs/{jobs[0]}", timeout=30)

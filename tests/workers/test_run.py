@@ -24,6 +24,7 @@ import pytest
 from store.channel import parse_channel
 from store.digest import sha256_of_file
 from store.publish import Store
+from tests.forked import forked
 from workers.cli import main
 from workers.sources import LOCAL
 
@@ -43,7 +44,7 @@ class Farm:
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WHEELFARM_", "XDG_"))}
         return subprocess.Popen(
-            [sys.executable, "-m", "workers.cli", "build", *map(str, arguments)],
+            forked("build", *arguments),
             env=kept | {"WHEELFARM_STORE": str(self.store), "WHEELFARM_CACHE": str(self.cache)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

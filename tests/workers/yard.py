@@ -17,6 +17,7 @@ from builder.interpreter import measure
 from builder.local import local_sdist
 from store.provenance import Recipe
 from store.target import Target
+from tests.forked import forked
 from workers.farm.farm import Farm, open_farm
 from workers.farm.jobs import JobRow
 from workers.farm.line import Order
@@ -62,14 +63,16 @@ class Yard:
         with open_farm(self.settings, poker) as farm:
             yield farm
 
-    def worker(self, *arguments: str, target: str = "native", **more: str) -> Worker:
-        """Start one; it takes jobs when this returns."""
-        worker = self.start("--target", target, *arguments, **more)
+    def worker(
+        self, *arguments: str, target: str = "native", apart: bool = False, **more: str
+    ) -> Worker:
+        """Start one; it takes jobs when this returns. `apart`: without a stand-in."""
+        worker = self.start("--target", target, *arguments, apart=apart, **more)
         assert worker.offer, worker.log()
         return worker
 
-    def start(self, *arguments: str, **more: str) -> Worker:
-        worker = Worker(self, len(self._workers), arguments, more)
+    def start(self, *arguments: str, apart: bool = False, **more: str) -> Worker:
+        worker = Worker(self, len(self._workers), arguments, more, apart=apart)
         self._workers.append(worker)
         return worker
 
@@ -111,14 +114,20 @@ class Worker:
     """A worker's process. `offer` is its first line."""
 
     def __init__(
-        self, yard: Yard, number: int, arguments: tuple[str, ...], more: dict[str, str]
+        self,
+        yard: Yard,
+        number: int,
+        arguments: tuple[str, ...],
+        more: dict[str, str],
+        *,
+        apart: bool,
     ) -> None:
+        start = [sys.executable, "-m", "workers.cli"] if apart else forked()
         self._log = yard.folder / f"worker-{number}.log"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("WHEELFARM_", "XDG_"))}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "workers.cli", "worker", "--settings",
-                 str(yard.settings_file), *arguments],
+                [*start, "worker", "--settings", str(yard.settings_file), *arguments],
                 env=kept | {"PYTHONPATH": str(ROOT)} | more, cwd=yard.folder,
                 stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip

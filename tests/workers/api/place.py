@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.forked import forked
 from tests.workers.inside import wheelfarm
 from workers.farm.abilities import find_abilities
 from workers.farm.farm import Farm, open_farm
@@ -54,7 +54,7 @@ class Place:
         """Start the server and wait for its address."""
         with (self.folder / "server.log").open("a") as log:
             self.server = subprocess.Popen(
-                [sys.executable, "-m", "workers.cli", "serve", "--port", str(port), *options],
+                forked("serve", "--port", port, *options),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -79,7 +79,7 @@ class Place:
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
         """One command, a client of the farm."""
         return subprocess.Popen(
-            [sys.executable, "-m", "workers.cli", *map(str, arguments)],
+            forked(*arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
