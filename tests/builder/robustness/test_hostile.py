@@ -1,6 +1,6 @@
 """Bad input: a verdict with a finding and exit status 1, in bounded time and memory.
 
-Each file is judged by the command itself, in a process that the kernel kills when it takes more
+The files are judged by the command itself, in a process that the kernel kills when it takes more
 address space or processor time than it may.
 """
 
@@ -53,13 +53,25 @@ def _lines(run: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What one process says of all of them, in the memory and time of one."""
+    paths = []
+    for name, _ in every():
+        paths.append(tmp_path_factory.mktemp("hostile") / NAME)
+        paths[-1].write_bytes(bytes_of(name))
+    run = _verify(*paths)
+    assert run.returncode == 1
+    return dict(zip([name for name, _ in every()], _lines(run), strict=True))
+
+
+@pytest.mark.xdist_group("hostile")
 @pytest.mark.parametrize(("name", "verdict"), every())
-def test_a_hostile_file_gets_its_verdict(tmp_path: Path, name: str, verdict: str) -> None:
-    path = tmp_path / NAME
-    path.write_bytes(bytes_of(name))
-    run = _verify(path)
-    (line,) = _lines(run)
-    assert (line["verdict"], run.returncode) == (verdict, int(verdict != "accept"))
+def test_a_hostile_file_gets_its_verdict(
+    judged: dict[str, dict[str, Any]], name: str, verdict: str
+) -> None:
+    line = judged[name]
+    assert line["verdict"] == verdict
     codes = {finding["check"] for finding in line["findings"]}
     assert codes <= {"archive-safety", "dist-info", "record"}
     assert bool(codes) == (verdict == "reject")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
@@ -66,6 +67,7 @@ class Server:
         self.farm = farm
         self.accounts = Accounts(farm.store.database)
         self.job, self.submission = self._prepare()
+        self.app = functools.cache(self._app)
 
     def _prepare(self) -> tuple[int, str]:
         """A job and a submission of the channel `MINE`, both over, so that streams of them end."""
@@ -76,7 +78,7 @@ class Server:
         self.farm.submissions.planned(submission)
         return job, submission
 
-    def app(self, anonymous: Anonymous | None = "none", *, loopback: bool = False) -> Starlette:
+    def _app(self, anonymous: Anonymous | None = "none", *, loopback: bool = False) -> Starlette:
         gate = Gate(accounts=self.accounts, anonymous=anonymous, loopback=loopback)
         return create_server(FarmDesk(self.farm, Actor(who="server")), Delivery(), gate)
 
