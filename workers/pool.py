@@ -27,6 +27,7 @@ from typing import Final, Generic, TypeVar
 
 from store.errors import WheelfarmError
 from workers.errors import WorkerDiedError
+from workers.interrupts import interrupts_as_such
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -139,7 +140,8 @@ def _answer(sender: Connection, work: Callable[[Job], Result], job: Job, grace: 
     watch = threading.Thread(target=_end_when_nobody_listens, args=about, daemon=True)
     try:
         watch.start()  # it may interrupt us at once
-        sender.send(work(job))
+        with interrupts_as_such():
+            sender.send(work(job))
     except WheelfarmError as error:
         sender.send(error)
     except (KeyboardInterrupt, BrokenPipeError):

@@ -11,6 +11,7 @@ import click
 
 from store.errors import WheelfarmError
 from workers.errors import SystemTroubleError
+from workers.interrupts import interrupts_as_such
 
 COMMANDS: Final = {
     "adopt": "Take wheels that an index has, verified, into the channel upstream.",
@@ -79,7 +80,8 @@ def root() -> None:
 def main() -> NoReturn:
     """Run the command line; every error of ours becomes code, sentence, hint and exit status."""
     try:
-        status = root.main(standalone_mode=False)
+        with interrupts_as_such():
+            status = root.main(standalone_mode=False)
     except WheelfarmError as error:
         _report(error)
         sys.exit(error.exit_status)

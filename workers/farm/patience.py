@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from store.errors import StoreError, WheelfarmError
 from workers.errors import ServerError
+from workers.interrupts import interrupts_as_such
 
 T = TypeVar("T")
 
@@ -76,7 +77,8 @@ def patiently(ask: Callable[[], T], patience: Patience) -> T:
     """
     while True:
         try:
-            answer = ask()
+            with interrupts_as_such():
+                answer = ask()
         except patience.trouble as error:
             patience.wait(error)
         else:

@@ -68,9 +68,13 @@ class Shift:
     min_free_mib: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Running:
-    """A claim that is being worked on; `process` once it is started."""
+    """A claim that is being worked on; `process` once it is started.
+
+    Two may be of one job: a worker that was paused past its lease may claim the job again while
+    another slot still has what it did for the first claim.
+    """
 
     claim: Claim
     process: JobProcess[Job, Ended] | None = None
@@ -92,7 +96,7 @@ class Station:
         self._farm = farm
         self._abilities = abilities
         self._shift = shift
-        self._running: dict[int, _Running] = {}
+        self._running: list[_Running] = []
         self._guard = threading.Lock()
         self._free = threading.Semaphore(shift.slots)
         self._nudge = threading.Condition()
@@ -203,13 +207,13 @@ class Station:
     def _do(self, claim: Claim) -> None:
         with self._guard:
             running = _Running(claim, stopped=self._handing_back)
-            self._running[claim.job_id] = running
+            self._running.append(running)
         try:
             ended = self._ended(running)
             self._settle(running, ended)
         finally:
             with self._guard:
-                del self._running[claim.job_id]
+                self._running.remove(running)
 
     def _ended(self, running: _Running) -> Ended:
         """Whatever comes of a claim, as an outcome."""
@@ -321,9 +325,11 @@ class Station:
 
     def _renew(self) -> None:
         with self._guard:
-            claims = [running.claim for running in self._running.values()]
-        for claim in self._farm.ledger.beat(claims) if claims else ():
-            self._stop_one(claim.job_id, lost=True)
+            held = list(self._running)
+        lost = self._farm.ledger.beat([each.claim for each in held]) if held else []
+        for running in held:
+            if running.claim in lost:
+                self._stop_one(running, lost=True)
 
     def _hear(self) -> None:
         """Say that it is alive, and do what the farm wants of it."""
@@ -364,14 +370,15 @@ class Station:
     def _stop_all(self, reason: str) -> None:
         with self._guard:
             self._handing_back = reason
-            jobs = list(self._running)
-        for job_id in jobs:
-            self._stop_one(job_id, reason=reason)
+            held = list(self._running)
+        for running in held:
+            self._stop_one(running, reason=reason)
 
-    def _stop_one(self, job_id: int, *, reason: str | None = None, lost: bool = False) -> None:
+    def _stop_one(
+        self, running: _Running, *, reason: str | None = None, lost: bool = False
+    ) -> None:
         with self._guard:
-            running = self._running.get(job_id)
-            if running is None or running.lost:
+            if running not in self._running or running.lost:
                 return
             running.stopped, running.lost = reason, lost
             process = running.process

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from store.provenance import Recipe
 from workers.farm.abilities import abilities_of
 from workers.farm.farm import Farm, open_farm
 from workers.farm.follow import follow
@@ -154,6 +157,28 @@ def test_a_job_whose_worker_went_silent_gets_another(
     working.stop()
     assert end.status == "built"
     assert farm.ledger.job(1).tries == {"lost": 1}
+
+
+def test_a_job_that_its_own_worker_claims_anew_is_done_by_one_of_the_two(
+    farm: Farm, pack: Pack, native: BuildTarget, tmp_path: Path
+) -> None:
+    wanted, gate = order(farm, pack("waits"), native), tmp_path / "gate"
+    work = replace(wanted.work, recipe=Recipe(env={"GATE": str(gate)}))
+    submit(farm, replace(wanted, work=work))
+    working = Station(farm, abilities_of([native], farm.settings.cache), Shift(slots=2))
+    logs = farm.settings.cache / "scratch"  # no heart beats: its lease lapses
+    with ThreadPoolExecutor(2) as slots:
+        first = slots.submit(working.work_once)
+        wait_for(lambda: list(logs.glob("*/build.log")))
+        reap(farm, wait_for(farm.ledger.expired))
+        second = slots.submit(working.work_once)
+        wait_for(lambda: len(list(logs.glob("*/build.log"))) == 2)
+        gate.touch()
+        assert first.result()
+        assert second.result()
+    row = farm.ledger.job(1)
+    assert (row.state, row.token, row.tries) == ("succeeded", 2, {"lost": 1})
+    assert not working.busy
 
 
 def test_what_a_dead_publisher_left_is_swept_in_the_rounds_and_the_living_is_spared(
