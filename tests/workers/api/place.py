@@ -71,9 +71,7 @@ class Place:
             self.server.kill()
         else:
             self.server.terminate()
-        self.server.wait(60)
-        assert self.server.stdout is not None
-        self.server.stdout.close()
+        self.server.communicate(timeout=60)  # until nobody holds the pipe: its stand-in ends first
         self.server = None
 
     def start(self, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
