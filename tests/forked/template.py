@@ -12,8 +12,9 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from selectors import EVENT_READ, DefaultSelector
 from typing import Final
 
@@ -30,9 +31,8 @@ def main() -> None:
         listener.listen(64)
         os.write(1, b"ready\n")
         words = _Template(listener).serve()
-    if words is not None:
-        sys.argv = ["wheelfarm", *words]
-        runpy.run_module("workers.cli", run_name="__main__", alter_sys=True)
+    sys.argv = ["wheelfarm", *words]
+    runpy.run_module("workers.cli", run_name="__main__", alter_sys=True)
 
 
 def _import_all() -> None:
@@ -47,74 +47,73 @@ def _import_all() -> None:
     gc.freeze()
 
 
-@dataclass(frozen=True)
 class _Template:
-    listener: socket.socket
-    running: dict[int, socket.socket] = field(default_factory=dict)
-    """By process id, the connection of who stands in for it."""
+    """Of each command that runs, the connection of its stand-in."""
 
-    def serve(self) -> list[str] | None:
-        """Fork whatever is asked for; give the words in the process of a command, None at the
-        end in this one."""
-        ended, wake = os.pipe()
-        os.set_blocking(wake, False)
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._running: dict[int, socket.socket] = {}
+        self._ended, self._end = socket.socketpair()
+        self._end.setblocking(False)
+        self._selector = DefaultSelector()
+
+    def serve(self) -> list[str]:
+        """Fork whatever is asked for; the words of a command, in its process."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake)
-        with DefaultSelector() as selector:
-            for each in (0, ended, self.listener):
-                selector.register(each, EVENT_READ)
-            while True:
-                for key, _ in selector.select():
-                    if key.fileobj == 0:
-                        self._stop()
-                        return None
-                    if key.fileobj == ended:
-                        os.read(ended, 4_096)
-                        self._tell(selector)
-                    elif key.fileobj is self.listener:
-                        words = self._fork(selector)
-                        if words is not None:
-                            os.close(ended)
-                            os.close(wake)
-                            return words
-                    else:
-                        self._left(key.data)
+        signal.set_wakeup_fd(self._end.fileno())
+        self._selector.register(0, EVENT_READ, self._stop)
+        self._selector.register(self._ended, EVENT_READ, self._tell)
+        self._selector.register(self._listener, EVENT_READ, self._fork)
+        while True:
+            for key, _ in self._selector.select():
+                act: Callable[[], list[str] | None] = key.data
+                if (words := act()) is not None:
+                    return words
 
-    def _fork(self, selector: DefaultSelector) -> list[str] | None:
-        connection, _ = self.listener.accept()
+    def _fork(self) -> list[str] | None:
+        connection, _ = self._listener.accept()
         _, streams, _, _ = socket.recv_fds(connection, len(b"streams"), 3)
-        words, folder, environment = json.loads(connection.makefile().readline())
+        order = connection.makefile().readline()
+        if not order:  # the stand-in was killed before it had said what it wants
+            return None
+        words, folder, environment = json.loads(order)
         process = os.fork()
         if not process:
-            for each in (connection, *self.running.values()):
+            self._selector.close()
+            for each in (self._ended, self._end, connection, *self._running.values()):
                 each.close()
             _become(streams, folder, environment)
             return list(words)
         for stream in streams:
             os.close(stream)
-        connection.sendall(b"%d\n" % process)
-        self.running[process] = connection
-        selector.register(connection, EVENT_READ, process)
+        with suppress(OSError):
+            connection.sendall(b"%d\n" % process)
+        self._running[process] = connection
+        self._selector.register(connection, EVENT_READ, partial(self._kill, process))
         return None
 
-    def _tell(self, selector: DefaultSelector) -> None:
-        """Those whose command has ended, how."""
+    def _kill(self, process: int) -> None:
+        """The stand-in was killed: so is the command. `_tell` does the rest."""
+        if process in self._running:
+            self._selector.unregister(self._running[process])
+            os.kill(process, signal.SIGKILL)
+
+    def _tell(self) -> None:
+        """The stand-ins of those that have ended, how."""
+        self._ended.recv(4_096)
         with suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                connection = self.running.pop(ended[0])
+                connection = self._running.pop(ended[0])
                 with suppress(KeyError):
-                    selector.unregister(connection)
+                    self._selector.unregister(connection)
                 with suppress(OSError), connection:
                     connection.sendall(b"%d\n" % ended[1])
 
-    def _left(self, process: int) -> None:
-        """Kill the command of who was killed; `_tell` does the rest."""
-        if process in self.running:
-            os.kill(process, signal.SIGKILL)
-
     def _stop(self) -> None:
-        for process in self.running:
+        """The test run is over."""
+        for process in self._running:
             os.kill(process, signal.SIGKILL)
+        sys.exit()
 
 
 def _become(streams: list[int], folder: str, environment: dict[str, str]) -> None:
