@@ -134,18 +134,25 @@ def _context() -> ForkServerContext:
 
 def _answer(sender: Connection, work: Callable[[Job], Result], job: Job, grace: float) -> None:
     os.setpgid(0, 0)  # a terminal's Ctrl-C is for the worker alone, and we can end as a group
-    # Whoever started us in the background may have had interrupts ignored; ours are orders.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     about = (sender.fileno(), threading.get_ident(), grace)
     watch = threading.Thread(target=_end_when_nobody_listens, args=about, daemon=True)
     try:
+        # Whoever started us in the background may have had interrupts ignored; ours are orders.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         watch.start()  # it may interrupt us at once
-        with interrupts_as_such():
-            sender.send(work(job))
-    except WheelfarmError as error:
-        sender.send(error)
+        sender.send(_done(work, job))
     except (KeyboardInterrupt, BrokenPipeError):
         return  # nobody waits for an answer
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends in any case, and without a traceback
+
+
+def _done(work: Callable[[Job], Result], job: Job) -> Result | WheelfarmError:
+    try:
+        with interrupts_as_such():
+            return work(job)
+    except WheelfarmError as error:
+        return error
 
 
 def _end_when_nobody_listens(descriptor: int, main: int, grace: float) -> None:
