@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from packaging.version import Version
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, Select, delete, select
 
 from store.catalogue import now
 from store.channel import Channel
@@ -70,14 +70,6 @@ class Unkept:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    """A release as the rules see it; `labels` are all the names by which it may be kept."""
-
-    row: Row[Any]
-    labels: frozenset[str]
-
-
 class Pins:
     """The pins of one catalogue. Every method raises StoreError."""
 
@@ -132,7 +124,7 @@ def unkept(connection: Connection, policy: Policy) -> list[Unkept]:
     candidates = list(_candidates(connection))
     kept = _kept_by_themselves(connection, candidates, policy)
     kept |= _needed(connection, candidates, kept)
-    return [_unkept(each.row) for each in candidates if each.row.id not in kept]
+    return [_unkept(row) for row in candidates if row.id not in kept]
 
 
 def still_unkept(connection: Connection, some: Sequence[Unkept]) -> list[Unkept]:
@@ -141,18 +133,16 @@ def still_unkept(connection: Connection, some: Sequence[Unkept]) -> list[Unkept]
     numbers = {each.id for each in some}
     pinned = set(connection.execute(select(pins.c.subject)).scalars())
     rows = {
-        each.row.id: each
-        for each in _candidates(connection, numbers)
-        if each.row.disowned is None and not each.labels & pinned
+        row.id: row
+        for row in _candidates(connection, numbers)
+        if row.disowned is None and not _labels(row) & pinned
     }
     used = _used_by_others(connection, rows.values(), numbers)
     return [each for each in some if each.id in rows and each.sha256 not in used]
 
 
-def _candidates(
-    connection: Connection, numbers: Iterable[int] | None = None
-) -> Iterator[_Candidate]:
-    query = (
+def _candidates(connection: Connection, numbers: Iterable[int] | None = None) -> Iterator[Row[Any]]:
+    query: Select[Any] = (
         select(
             releases.c.id,
             releases.c.channel,
@@ -174,33 +164,33 @@ def _candidates(
     parts = [None] if numbers is None else list(in_parts(sorted(numbers)))
     for some in parts:
         asked = query if some is None else query.where(releases.c.id.in_(some))
-        yield from map(_candidate, connection.execute(asked))
+        yield from connection.execute(asked)
 
 
-def _candidate(row: Any) -> _Candidate:
-    named = {row.filename, row.name, f"{row.name}=={row.version}"}
-    return _Candidate(row=row, labels=frozenset(named | {row.sha256, row.sdist}))
+def _labels(row: Row[Any]) -> set[str]:
+    """All the names by which a release may be kept."""
+    return {row.filename, row.name, f"{row.name}=={row.version}", row.sha256, row.sdist}
 
 
 def _kept_by_themselves(
-    connection: Connection, candidates: Sequence[_Candidate], policy: Policy
+    connection: Connection, candidates: Sequence[Row[Any]], policy: Policy
 ) -> set[int]:
     """Kept by a pin, a lock, their youth, a disowning, something that waits, or a rule."""
     wanted = set(connection.execute(select(pins.c.subject)).scalars()) | policy.locked
     wanted |= awaited(connection)
     young = now() - policy.grace
     kept = {
-        each.row.id
-        for each in candidates
-        if each.labels & wanted or each.row.disowned or each.row.published_at > young
+        row.id
+        for row in candidates
+        if _labels(row) & wanted or row.disowned or row.published_at > young
     }
     return kept | set(_kept_by_rule(candidates, policy))
 
 
-def _kept_by_rule(candidates: Iterable[_Candidate], policy: Policy) -> Iterator[int]:
+def _kept_by_rule(candidates: Iterable[Row[Any]], policy: Policy) -> Iterator[int]:
     by_project: dict[tuple[str, str, str], list[Row[Any]]] = defaultdict(list)
-    for each in candidates:
-        by_project[each.row.channel, each.row.fingerprint, each.row.name].append(each.row)
+    for row in candidates:
+        by_project[row.channel, row.fingerprint, row.name].append(row)
     for (channel, _, _), rows in by_project.items():
         rule = policy.rule(Channel(channel))
         if rule.versions is None and rule.days is None:
@@ -217,11 +207,11 @@ def _newest(rows: Iterable[Row[Any]], count: int) -> set[str]:
     return set(sorted(versions, key=Version, reverse=True)[:count])
 
 
-def _needed(connection: Connection, candidates: Sequence[_Candidate], kept: set[int]) -> set[int]:
+def _needed(connection: Connection, candidates: Sequence[Row[Any]], kept: set[int]) -> set[int]:
     """What the kept ones were built with, and what that was built with, where it is here."""
     by_digest: Mapping[str, list[int]] = defaultdict(list)
-    for each in candidates:
-        by_digest[each.row.sha256].append(each.row.id)
+    for row in candidates:
+        by_digest[row.sha256].append(row.id)
     edges = _edges(connection, by_digest)
     found, frontier = set(kept), list(kept)
     while frontier:
@@ -249,10 +239,10 @@ def _edges(connection: Connection, by_digest: Mapping[str, object]) -> dict[int,
 
 
 def _used_by_others(
-    connection: Connection, rows: Iterable[_Candidate], numbers: set[int]
+    connection: Connection, rows: Iterable[Row[Any]], numbers: set[int]
 ) -> set[str]:
     used: set[str] = set()
-    for some in in_parts({each.row.sha256 for each in rows}):
+    for some in in_parts({row.sha256 for row in rows}):
         query = select(release_requirements.c.sha256, release_requirements.c.release_id).where(
             release_requirements.c.sha256.in_(some)
         )
