@@ -235,7 +235,7 @@ def _handed_on(events: Any, deaths: Mapping[int, float]) -> Iterator[float]:
             if owner != event.worker and since.timestamp() < died < event.at.timestamp():
                 yield event.at.timestamp() - died
             had[event.job_id] = (event.worker, event.at)
-        elif event.kind in {"retry", "hand-back", "cancel", "succeed"}:
+        elif event.kind != "expire":  # its owner told of its end, or nobody wanted it any more
             had.pop(event.job_id, None)
 
 
