@@ -349,7 +349,7 @@ def index_of(folder: Path, *sdists: Path) -> Iterator[str]:
         shutil.copy(sdist, folder)
     serve = partial(SimpleHTTPRequestHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=[0.02]).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -137,7 +138,8 @@ def issuer() -> Iterator[Issuer]:
 
 
 @pytest.fixture
-def farm(tmp_path: Path) -> Iterator[Farm]:
+def farm(tmp_path: Path, migrated: Path) -> Iterator[Farm]:
+    shutil.copytree(migrated, tmp_path / "store")
     with open_farm(Place(tmp_path).settings) as opened:
         yield opened
 

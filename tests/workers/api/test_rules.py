@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
@@ -272,7 +273,8 @@ RETRY = "POST /api/jobs/retry"
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Server]:
+def fresh(tmp_path: Path, migrated: Path) -> Iterator[Server]:
+    shutil.copytree(migrated, tmp_path / "store")
     settings = Settings(store=tmp_path / "store", cache=tmp_path / "cache")
     store = store_of(settings)
     yield Server(farm_over(store, settings))

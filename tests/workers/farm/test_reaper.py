@@ -19,15 +19,12 @@ from workers.settings import FarmRules, Settings
 LEASE = 2
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Farm]:
+@pytest.fixture
+def farm(database_url: str | None, tmp_path: Path) -> Iterator[Farm]:
     """An empty farm whose leases are short."""
-    database = None
-    if request.param == "postgresql":
-        database = request.getfixturevalue("new_database")
     rules = FarmRules(lease_seconds=LEASE)
     settings = Settings(
-        store=tmp_path / "store", cache=tmp_path / "cache", database=database, farm=rules
+        store=tmp_path / "store", cache=tmp_path / "cache", database=database_url, farm=rules
     )
     with open_farm(settings) as opened:
         yield opened

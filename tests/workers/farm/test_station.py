@@ -31,16 +31,13 @@ T = TypeVar("T")
 Pack = Callable[[str], Path]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Farm]:
+@pytest.fixture
+def farm(database_url: str | None, tmp_path: Path) -> Iterator[Farm]:
     """An empty farm whose leases are short."""
-    database = None
-    if request.param == "postgresql":
-        database = request.getfixturevalue("new_database")
     settings = Settings(
         store=tmp_path / "store",
         cache=tmp_path / "cache",
-        database=database,
+        database=database_url,
         farm=FarmRules(lease_seconds=2),
     )
     with open_farm(settings) as opened:

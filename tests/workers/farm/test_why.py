@@ -20,12 +20,9 @@ from workers.settings import Settings
 OUTCOME = {"status": "trouble", "message": "the disk is full"}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def farm(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Farm]:
-    database = None
-    if request.param == "postgresql":
-        database = request.getfixturevalue("new_database")
-    settings = Settings(store=tmp_path / "store", cache=tmp_path / "cache", database=database)
+@pytest.fixture
+def farm(database_url: str | None, tmp_path: Path) -> Iterator[Farm]:
+    settings = Settings(store=tmp_path / "store", cache=tmp_path / "cache", database=database_url)
     with open_farm(settings) as opened:
         yield opened
 
