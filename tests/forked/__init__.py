@@ -21,13 +21,13 @@ _FOLDER = Path(__file__).parent
 
 def forked(*words: object) -> list[str]:
     """What to start for ``wheelfarm WORDS``."""
-    stand_in = [sys.executable, "-I", "-S", str(_FOLDER / "stand_in.py"), _template()]
-    return [*stand_in, *map(str, words)]
+    address, _ = _template()
+    return [sys.executable, "-I", "-S", str(_FOLDER / "stand_in.py"), address, *map(str, words)]
 
 
 @functools.cache
-def _template() -> str:
-    """Where the template listens. It ends when the pipe does that its standard input is."""
+def _template() -> tuple[str, subprocess.Popen[bytes]]:
+    """Where the template listens, and its process, which ends when its standard input does."""
     address = f"{tempfile.mkdtemp(prefix='wheelfarm-test-')}/template"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.forked.template", address],
@@ -37,8 +37,4 @@ def _template() -> str:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    _kept.append(process)
-    return address
-
-
-_kept: list[subprocess.Popen[bytes]] = []
+    return address, process

@@ -8,6 +8,7 @@ import json
 import os
 import pkgutil
 import runpy
+import shutil
 import signal
 import socket
 import sys
@@ -113,6 +114,7 @@ class _Template:
         """The test run is over."""
         for process in self._running:
             os.kill(process, signal.SIGKILL)
+        shutil.rmtree(os.path.dirname(self._listener.getsockname()))  # noqa: PTH120
         sys.exit()
 
 

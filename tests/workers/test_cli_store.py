@@ -33,7 +33,7 @@ FINDING = Finding(check="suffix", severity="note", message="odd\x1b[2J suffix", 
 def _environment(**more: str) -> dict[str, str]:
     ours = ("WHEELFARM_STORE", "WHEELFARM_DATABASE")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
-    return {**kept, "PYTHONPATH": os.pathsep.join(sys.path), **more}
+    return {**kept, **more}
 
 
 def run(

@@ -145,13 +145,8 @@ def lock(place: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def server(place: Path) -> Iterator[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(
-        forked("serve", "--no-farm", "--store", place, "--port", 0),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
+    command = forked("serve", "--no-farm", "--store", place, "--port", 0)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         process.terminate()

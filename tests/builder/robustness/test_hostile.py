@@ -55,14 +55,18 @@ def _lines(run: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What one process says of all of them, in the memory and time of one."""
-    paths = []
-    for name, _ in every():
-        paths.append(tmp_path_factory.mktemp("hostile") / NAME)
-        paths[-1].write_bytes(bytes_of(name))
-    run = _verify(*paths)
-    assert run.returncode == 1
-    return dict(zip([name for name, _ in every()], _lines(run), strict=True))
+    """What one process says of all that are to be rejected, and one of those to be accepted, each
+    in the memory and time of one file."""
+    found: dict[str, dict[str, Any]] = {}
+    for verdict in ("reject", "accept"):
+        names = [name for name, due in every() if due == verdict]
+        paths = [tmp_path_factory.mktemp("hostile") / NAME for _ in names]
+        for name, path in zip(names, paths, strict=True):
+            path.write_bytes(bytes_of(name))
+        run = _verify(*paths)
+        assert run.returncode == int(verdict != "accept")
+        found |= zip(names, _lines(run), strict=True)
+    return found
 
 
 @pytest.mark.xdist_group("hostile")
