@@ -71,7 +71,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 @contextmanager
 def serving(store: Path, log: Path, **more: str) -> Iterator[str]:
     """The URL of a server over the store, as a process; its requests are in the log."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
+    environment = {**os.environ, **more}
     with log.open("w") as log_file:
         server = subprocess.Popen(
             forked("serve", "--store", store, "--port", 0),

@@ -7,7 +7,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -104,7 +103,6 @@ def _fill(root: Path, bucket: Bucket | None) -> Release:
 
 @contextmanager
 def _serving(root: Path) -> Iterator[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     with (root / "serve.log").open("wb") as log:
         server = subprocess.Popen(
             forked("serve", "--store", "store", "--port", 0),
@@ -112,7 +110,6 @@ def _serving(root: Path) -> Iterator[str]:
             stderr=log,
             text=True,
             cwd=root,
-            env=environment,
         )
     assert server.stdout is not None
     try:
@@ -319,7 +316,6 @@ def test_settings_that_do_not_fit(tmp_path: Path, settings: str, key: str) -> No
     done = subprocess.run(
         forked("serve", "--store", "store", "--port", 0),
         capture_output=True, text=True, check=False, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
     )  # fmt: skip
     assert done.returncode == 2
     assert f"error[bad-settings]: {key}" in done.stderr

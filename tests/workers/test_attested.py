@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -57,7 +56,7 @@ def run(cwd: Path, *arguments: str | Path, **more: str) -> subprocess.CompletedP
 def _environment(cwd: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WHEELFARM")}
     ours = {"WHEELFARM_STORE": str(cwd / "store"), "WHEELFARM_CACHE": str(cwd / "cache")}
-    return {**kept, **ours, "PYTHONPATH": os.pathsep.join(sys.path), **more}
+    return {**kept, **ours, **more}
 
 
 @pytest.fixture(scope="module")
